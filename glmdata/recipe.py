@@ -1,0 +1,311 @@
+"""Every knob of a build: typed, checked, read from YAML, fingerprinted.
+
+A recipe is YAML with the sections below; what it leaves out takes the defaults, which are those of `glm.yaml`.
+Keys that do not exist are refused with the nearest one that does. Numbers name their source.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from glmdata.errors import ConfigError
+
+__all__ = [
+    "BalanceSettings",
+    "CorpusSettings",
+    "DedupeSettings",
+    "LanguageSettings",
+    "NormalizationSettings",
+    "ObjectiveWeights",
+    "Recipe",
+    "ShardSettings",
+    "SpanSettings",
+    "TokenizerSettings",
+    "load_recipe",
+    "recipe_names",
+]
+
+MAX_RECIPE_BYTES = 1 << 20
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: fixed once made, no unknown keys, no silent conversions of text to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CorpusSettings(Section):
+    """How raw files become documents."""
+
+    text_field: str = Field("text", min_length=1)
+    """Field of a JSON object, or column of a parquet or Arrow file, that holds the text."""
+    txt_documents: Literal["paragraphs", "file"] = "paragraphs"
+    """What a document of a .txt file is: what stands between blank lines, or the whole file."""
+    max_record_bytes: int = Field(32 << 20, ge=1024, le=1 << 30)
+    """A longer line or paragraph is quarantined; bounds the memory of a worker."""
+    split_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
+    """Plain files are cut about here, at record boundaries, so that several workers share a big file."""
+    partition_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
+    """Text in one unit of later work; a matter of content, never of the number of workers."""
+
+
+class NormalizationSettings(Section):
+    """What is changed in the text that is kept; everything else stays as it was."""
+
+    unicode_form: Literal["NFC", "none"] = "NFC"
+    newlines: Literal["lf", "keep"] = "lf"
+    """lf: CRLF and lone CR become LF."""
+    control_characters: Literal["remove", "keep"] = "remove"
+    """remove: C0 and C1 controls but tab and newline, U+FEFF, and non-characters go."""
+
+
+class LanguageSettings(Section):
+    """How the language of a document is found."""
+
+    engine: Literal["scripts", "fasttext", "langdetect"] = "scripts"
+    """scripts: by script, fastText lid.176 among Latin and other shared scripts."""
+    min_score: Share = 0.0
+    """Documents whose guess scores lower leave with outcome `language`."""
+
+
+class DedupeSettings(Section):
+    """Exact and near duplicates (MinHash over 5-shingles of Han characters and words)."""
+
+    exact: bool = True
+    near: bool = True
+    shingle_size: int = Field(5, ge=1, le=64)
+    num_perm: int = Field(128, ge=16, le=1024)
+    num_bands: int = Field(18, ge=1)
+    rows_per_band: int = Field(7, ge=1)
+    """18 x 7 finds a pair of Jaccard similarity s with 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8, 0.9999 at 0.9."""
+    jaccard_threshold: Share = 0.75
+    """Pairs found by bands are removed only if their true similarity reaches this."""
+    seed: int = Field(1, ge=0, lt=1 << 32)
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> "DedupeSettings":
+        if self.num_bands * self.rows_per_band > self.num_perm:
+            raise ValueError(
+                f"num_bands {self.num_bands} x rows_per_band {self.rows_per_band} needs {self.num_bands * self.rows_per_band} "
+                f"permutations, num_perm is {self.num_perm}"
+            )
+        return self
+
+
+class TokenizerSettings(Section):
+    """The tokenizer trained when `--tokenizer` gives none."""
+
+    vocabulary_size: int = Field(32000, ge=300, le=1_000_000)
+    """SentencePiece pieces asked for; small corpora get fewer."""
+    sample_bytes: int = Field(8 << 20, ge=1 << 10, le=1 << 34)
+    """Text to train on, shared among the languages as the balance asks."""
+    character_coverage: float = Field(0.9995, gt=0, le=1)
+    """Rarer characters are spelled in bytes; 0.9995 is SentencePiece's advice for Chinese."""
+
+
+class BalanceSettings(Section):
+    """The languages of the build and their ratio."""
+
+    languages: dict[str, Annotated[float, Field(gt=0)]] = Field({"zh": 1, "en": 1}, min_length=1, max_length=255)
+    unit: Literal["token"] = "token"
+    strategy: Literal["downsample", "off"] = "downsample"
+    """downsample: the language with too much gives up documents, in the order of a hash. off: all are kept."""
+
+
+class ObjectiveWeights(Section):
+    """Share of rows by objective; reference section 1.7: 0.5 / 0.3 / 0.2 for GLM-10B and GLM-10B-Chinese."""
+
+    token: Weight = 0.5
+    sentence: Weight = 0.3
+    document: Weight = 0.2
+
+    @model_validator(mode="after")
+    def _some(self) -> "ObjectiveWeights":
+        if self.token + self.sentence + self.document <= 0:
+            raise ValueError("at least one objective needs a weight above 0")
+        return self
+
+
+class SpanSettings(Section):
+    """What is masked (GLM paper section 2; reference section 1.4)."""
+
+    mask_ratio: float = Field(0.15, gt=0, le=0.9)
+    """Share of the text masked by token-level spans."""
+    length_lambda: float = Field(3.0, gt=0, le=20)
+    """Mean of the Poisson distribution of span lengths, zero excluded."""
+    sentence_ratio: float = Field(0.15, gt=0, le=0.9)
+    """Share of the text masked by whole sentences."""
+    document_min_ratio: float = Field(0.25, gt=0, le=1)
+    """Least share of a document that its one span takes; 0.25 in every released multi-task configuration, 0.5 in the paper."""
+    document_infill: Share = 0.5
+    """Share of document-level spans anywhere inside the document; the others end where it ends."""
+    shuffle: bool = True
+    """Spans in Part B in random order; in text order where false."""
+
+
+class ShardSettings(Section):
+    """The files that training reads."""
+
+    rows: int = Field(8192, ge=1, le=1 << 24)
+    """Rows a shard; the last may be short."""
+    rows_per_record_batch: int = Field(64, ge=1, le=1 << 16)
+    compression: Literal["none", "zstd"] = "none"
+
+
+class Recipe(Section):
+    """All of a build that is not its corpus or its tokenizer file."""
+
+    name: str = Field("glm", min_length=1)
+    seed: int = Field(1234, ge=0, lt=1 << 63)
+    sequence_length: int = Field(512, ge=16, le=65535)
+    """Tokens a row after masking, constant; positions are stored as uint16."""
+    packing: Literal["concat", "document"] = "concat"
+    """concat: documents joined until the row is full. document: one document a row, long ones in several."""
+    corpus: CorpusSettings = CorpusSettings()
+    normalization: NormalizationSettings = NormalizationSettings()
+    language: LanguageSettings = LanguageSettings()
+    dedupe: DedupeSettings = DedupeSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    balance: BalanceSettings = BalanceSettings()
+    objectives: ObjectiveWeights = ObjectiveWeights()
+    spans: SpanSettings = SpanSettings()
+    shards: ShardSettings = ShardSettings()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of all settings."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases (a billion laughs fit in a kilobyte) and without a key given twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"aliases are not taken in a recipe (line {event.start_mark.line + 1})")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in getattr(node, "value", ()):
+            if key.value in seen:
+                raise yaml.YAMLError(f"key {key.value!r} is given twice (line {key.start_mark.line + 1})")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with glmdata."""
+    folder = resources.files("glmdata.pipelines") / "recipes"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_recipe(name: str = "glm", overrides: Sequence[str] = (), *, seed: int | None = None) -> Recipe:
+    """Read a recipe by name or file, then apply `key.path=value` overrides (values are YAML) and the seed.
+
+    Raises ConfigError, naming the file and the key, for anything that is not a recipe.
+    """
+    source, text = _recipe_text(name)
+    settings = _parse(source, text)
+    for override in overrides:
+        _override(settings, override)
+    if seed is not None:
+        settings["seed"] = seed
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from None
+
+
+def _recipe_text(name: str) -> tuple[str, str]:
+    if name in recipe_names():
+        return f"recipe {name}", (resources.files("glmdata.pipelines") / "recipes" / f"{name}.yaml").read_text("utf-8")
+    path = Path(name)
+    if not path.is_file():
+        hint = difflib.get_close_matches(name, recipe_names(), 1)
+        known = f"did you mean {hint[0]}?" if hint else f"there are {', '.join(recipe_names())}, or give a YAML file"
+        raise ConfigError(f"no recipe {name!r}: {known}")
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise ConfigError(f"{name}: a recipe is at most {MAX_RECIPE_BYTES} bytes")
+        return name, path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: cannot be read as a recipe: {error}") from None
+
+
+def _parse(source: str, text: str) -> dict[str, Any]:
+    try:
+        settings = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{source}: not a recipe in YAML: {' '.join(str(error).split())[:300]}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{source}: a recipe is a mapping of keys to values, this is a {type(settings).__name__}")
+    return settings
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {override}: give key=value, for example --set sequence_length=1024")
+    *sections, key = path.split(".")
+    target = settings
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section of the recipe")
+    target[key] = _parse(f"--set {override}", f"value: {value}")["value"]
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """One line for the first of what pydantic found."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = dict(_keys(Recipe))
+        hint = difflib.get_close_matches(where, known, 1, 0.5) or [
+            k for k in known if k.split(".")[-1] == where.split(".")[-1]
+        ]
+        hint = hint or difflib.get_close_matches(where.split(".")[-1], known, 1, 0.6)
+        return (
+            f"{source}: no key {where}"
+            + (
+                f"; did you mean {hint[0]}?"
+                if hint
+                else f"; the keys are {', '.join(k for k in known if '.' not in k)}"
+            )
+            + more
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where or 'recipe'}: {message[:1].lower() + message[1:]}{more}"
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        yield prefix + name, field
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(kind, f"{prefix}{name}.")
+
+
+def describe_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`key: a, there b` for each setting in which two dumped recipes differ."""
+    found = []
+    for key in sorted({*mine, *theirs}):
+        a, b = mine.get(key), theirs.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += describe_difference(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a}, there {b}")
+    return found
