@@ -86,7 +86,7 @@ class DedupeSettings(Section):
     num_perm: int = Field(128, ge=16, le=1024)
     num_bands: int = Field(18, ge=1)
     rows_per_band: int = Field(7, ge=1)
-    """18 x 7 finds a pair of Jaccard similarity s with 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8, 0.9999 at 0.9."""
+    """18 x 7 finds pairs of similarity s with probability 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8."""
     jaccard_threshold: Share = 0.75
     """Pairs found by bands are removed only if their true similarity reaches this."""
     seed: int = Field(1, ge=0, lt=1 << 32)
@@ -106,7 +106,7 @@ class TokenizerSettings(Section):
 
     vocabulary_size: int = Field(32000, ge=300, le=1_000_000)
     """SentencePiece pieces asked for; small corpora get fewer."""
-    sample_bytes: int = Field(8 << 20, ge=1 << 10, le=1 << 34)
+    sample_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 34)
     """Text to train on, shared among the languages as the balance asks."""
     character_coverage: float = Field(0.9995, gt=0, le=1)
     """Rarer characters are spelled in bytes; 0.9995 is SentencePiece's advice for Chinese."""
@@ -145,7 +145,7 @@ class SpanSettings(Section):
     sentence_ratio: float = Field(0.15, gt=0, le=0.9)
     """Share of the text masked by whole sentences."""
     document_min_ratio: float = Field(0.25, gt=0, le=1)
-    """Least share of a document that its one span takes; 0.25 in every released multi-task configuration, 0.5 in the paper."""
+    """Least share of a document that its one span takes: 0.25 in all released multi-task recipes, 0.5 in the paper."""
     document_infill: Share = 0.5
     """Share of document-level spans anywhere inside the document; the others end where it ends."""
     shuffle: bool = True

@@ -1,0 +1,33 @@
+# `make demo` and `make test` set everything up in .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=23.1"
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch .venv/ready
+
+demo: setup
+	$(BIN)/glmdata build --corpus examples/corpus --out demo
+	$(BIN)/glmdata inspect demo
+	$(BIN)/glmdata inspect demo --sample 5
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/build.py
+
+clean:
+	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache

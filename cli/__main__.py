@@ -1,0 +1,5 @@
+"""`python -m glmdata.cli`."""
+
+from glmdata.cli.main import main
+
+main()

@@ -1,0 +1,127 @@
+"""`glmdata build`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from glmdata.cli.progress import make_progress
+
+__all__ = ["command"]
+
+
+@click.command("build", no_args_is_help=True)
+@click.option(
+    "--corpus",
+    "corpora",
+    multiple=True,
+    required=True,
+    metavar="URI",
+    help="Folder or file of raw text: .jsonl .jsonl.gz .jsonl.zst .txt .parquet .arrow. May be given several times.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the build.")
+@click.option(
+    "--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="A recipe of glmdata, or a YAML file."
+)
+@click.option(
+    "--tokenizer",
+    type=click.Path(),
+    metavar="FILE.model",
+    help="SentencePiece model; without it one is trained on the corpus.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting of the recipe, e.g. --set sequence_length=1024.",
+)
+@click.option(
+    "--address",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|local|HOST:PORT",
+    help="none: in this process. local: start Ray on this machine. HOST:PORT or ray://HOST:PORT: that cluster. "
+    "auto: $RAY_ADDRESS, else what is faster for the size of the corpus.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Partitions worked on at a time; never changes the result. Default: all processors.",
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The recipe's seed.")
+@click.option("--fresh", is_flag=True, help="Remove the build that is in --out and build anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    corpora: tuple[str, ...],
+    out: Path,
+    recipe: str,
+    tokenizer: str | None,
+    overrides: tuple[str, ...],
+    address: str,
+    workers: int | None,
+    seed: int | None,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Build GLM training shards from raw text files.
+
+    Reads the corpus, removes duplicates, balances the languages by token, tokenizes, masks spans and writes Arrow
+    shards to DIR. A build that was stopped goes on with the same command; one that is finished is left as it is.
+    """
+    from glmdata.pipelines.executors import check_engine
+    from glmdata.recipe import load_recipe
+
+    settings = load_recipe(recipe, overrides, seed=seed)
+    check_engine(address)
+    from glmdata.pipelines.build import build
+    from glmdata.pipelines.executors import choose_executor
+
+    progress = make_progress()
+    try:
+        built = build(
+            corpora,
+            out,
+            settings,
+            make_executor=lambda size: choose_executor(address, workers, size),
+            progress=progress,
+            tokenizer_path=tokenizer,
+            fresh=fresh,
+        )
+    finally:
+        progress.close()
+    if as_json:
+        click.echo(json.dumps(_summary(built.folder, built.manifest, built.report, built.already_there)))
+    else:
+        _print(built.folder, built.manifest, built.report, built.already_there)
+
+
+def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> dict[str, Any]:
+    return {
+        "out": str(folder),
+        "fingerprint": manifest["fingerprint"],
+        "shards": len(manifest["shards"]),
+        "rows": report["rows"],
+        "records_in": report["records_in"],
+        "outcomes": report["outcomes"],
+        "tokens": report["tokens"],
+        "samples": report["samples"],
+        "padding": report["padding"],
+        "already_there": already_there,
+    }
+
+
+def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> None:
+    outcomes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report["outcomes"].items() if count)
+    tokens = " : ".join(f"{code} {count:,}" for code, count in report["tokens"].items())
+    click.echo(f"{report['records_in']:,} records: {outcomes}")
+    click.echo(
+        f"{report['rows']:,} samples of {manifest['sequence_length']} tokens in {len(manifest['shards'])} shards; "
+        f"tokens {tokens}; padding {report['padding']:.1%}"
+    )
+    state = "was there already" if already_there else "done"
+    click.echo(
+        f"{folder} {state}, fingerprint {manifest['fingerprint'][:16]}; look at it with: glmdata inspect {folder}"
+    )

@@ -1,0 +1,58 @@
+"""One sample as a person reads it: text with its spans in place, tokens with both rows of positions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["Token", "span_colour", "token_grid"]
+
+_COLOURS = ("bright_cyan", "bright_magenta", "bright_green", "bright_yellow", "bright_blue", "bright_red")
+_VISIBLE = str.maketrans({"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·"})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a row with its positions; `span` is the number of its span in Part B's order, or None."""
+
+    text: str
+    position: int
+    block_position: int
+    span: int | None
+
+
+def span_colour(span: int) -> str:
+    """The colour of a span, the same in the text and in the grid."""
+    return f"bold {_COLOURS[span % len(_COLOURS)]}"
+
+
+def token_grid(console: Console, title: str, tokens: Sequence[Token | None]) -> None:
+    """Print tokens over their positions (row 0) and block positions (row 1), wrapped; None is a gap."""
+    head = max(cell_len(title), 5) + 2
+    lines = [Text(), Text(), Text()]
+    width, first = 0, True
+
+    def flush() -> None:
+        nonlocal width, first
+        for line, label in zip(lines, (title if first else "", "row 0", "row 1"), strict=True):
+            console.print(Text(label.ljust(head), style="dim") + line, no_wrap=True, crop=False, soft_wrap=True)
+        console.print()
+        for number in range(3):
+            lines[number] = Text()
+        width, first = 0, False
+
+    for token in tokens:
+        cells = ("…", "", "") if token is None else (
+            token.text.translate(_VISIBLE) or "␀", str(token.position), str(token.block_position)
+        )  # fmt: skip
+        size = max(cell_len(cell) for cell in cells) + 1
+        if width and head + width + size > console.width:
+            flush()
+        for line, cell in zip(lines, cells, strict=True):
+            style = span_colour(token.span) if token is not None and token.span is not None else ""
+            line.append(cell + " " * (size - cell_len(cell)), style if line is lines[0] else "dim")
+        width += size
+    if width:
+        flush()

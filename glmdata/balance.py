@@ -1,0 +1,61 @@
+"""Language quotas by token, and the order in which the languages take turns."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from glmdata.errors import InputError
+
+__all__ = ["quotas", "take_turns"]
+
+
+def quotas(tokens: Mapping[str, int], weights: Mapping[str, float], strategy: str) -> dict[str, int]:
+    """How many tokens of each language the build takes.
+
+    Args:
+        tokens: what there is, by language.
+        weights: the wanted ratio, e.g. {"zh": 1, "en": 1}.
+        strategy: "downsample": the scarcest language, by its weight, is taken whole, the others as the ratio asks;
+            "off": everything.
+
+    Raises InputError where nothing is left, or a wanted language has no tokens, since no ratio can then be kept.
+    """
+    if not any(tokens[code] for code in weights):
+        raise InputError(f"no document of {' or '.join(weights)} is left; nothing can be built from this corpus")
+    if strategy == "off":
+        return {code: tokens[code] for code in weights}
+    missing = [code for code in weights if not tokens[code]]
+    if missing:
+        there = ", ".join(f"{code} {tokens[code]} tokens" for code in weights)
+        raise InputError(
+            f"no document of {' and '.join(missing)} is left to balance ({there}); add some, change "
+            "balance.languages, or set balance.strategy=off"
+        )
+    scarce = min(weights, key=lambda code: (tokens[code] / weights[code], code))
+    scale = tokens[scarce] / weights[scarce]
+    return {
+        code: tokens[code] if code == scarce else min(tokens[code], int(scale * weight))
+        for code, weight in weights.items()
+    }
+
+
+def take_turns(row_tokens: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Interleave the rows of several languages: always the one furthest behind its share, in cumulative tokens.
+
+    Args:
+        row_tokens: for each language, the text tokens of its rows, in their order.
+
+    Returns:
+        Language and row index of each row of the mixed order. After any prefix each language has given the same
+        share of its tokens within one row.
+    """
+    behind, languages, rows = [], [], []
+    for language, tokens in enumerate(row_tokens):
+        before = np.cumsum(tokens, dtype=np.int64) - tokens
+        behind.append(before / max(1, int(tokens.sum(dtype=np.int64))))
+        languages.append(np.full(len(tokens), language, np.int64))
+        rows.append(np.arange(len(tokens), dtype=np.int64))
+    all_languages, all_rows = np.concatenate(languages), np.concatenate(rows)
+    order = np.lexsort((all_rows, all_languages, np.concatenate(behind)))
+    return all_languages[order], all_rows[order]

@@ -1,0 +1,137 @@
+"""From records, as the formats give them, to batches of the document schema.
+
+A batch is closed by its content alone (its text's size, its number of rows), so batches never depend on how a file
+was read in blocks.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from glmdata.corpus.documents import DOCUMENT_SCHEMA, WHOLE_FILE, Outcome
+from glmdata.recipe import CorpusSettings
+
+__all__ = ["MAX_BATCH_RECORDS", "DocumentBatches", "RecordGroup", "too_long"]
+
+MAX_BATCH_RECORDS = 65_536
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordGroup:
+    """Records next to each other in a file."""
+
+    texts: list[str | None]
+    """None where the record is refused."""
+    reasons: dict[int, str]
+    """Index in `texts` -> why it is refused; exactly the Nones."""
+    offsets: np.ndarray
+    """int64, as `byte_offset` of the schema."""
+    lengths: np.ndarray
+    """int64, as `byte_length` of the schema."""
+
+
+def too_long(length: int) -> str:
+    """The reason for refusing a record of `length` bytes."""
+    return f"record of {length:,} bytes is longer than max_record_bytes"
+
+
+class DocumentBatches:
+    """Numbers and normalises records and closes a batch as soon as its text reaches `partition_bytes`.
+
+    `records` is how many records were added so far.
+    """
+
+    def __init__(self, settings: CorpusSettings, normalize: Callable[[str], str]):
+        self.records = 0
+        self._settings = settings
+        self._normalize = normalize
+        self._clear()
+
+    def _clear(self) -> None:
+        self._texts: list[bytes] = []
+        self._details: list[str | None] = []
+        self._columns: list[np.ndarray] = []  # int64 (5, n): record, outcome, offset, length, bytes of text
+        self._bytes = 0
+
+    def add(self, group: RecordGroup) -> Iterator[pa.RecordBatch]:
+        """Take a group; gives the batches it fills."""
+        count = len(group.texts)
+        texts, outcomes, details = self._normalized(group)
+        columns = np.empty((5, count), np.int64)
+        columns[0] = np.arange(self.records, self.records + count)
+        columns[1] = outcomes
+        columns[2] = group.offsets
+        columns[3] = group.lengths
+        columns[4] = np.fromiter(map(len, texts), np.int64, count)
+        self.records += count
+        yield from self._append(texts, details, columns)
+
+    def add_unreadable(self, reason: str, offset: int) -> Iterator[pa.RecordBatch]:
+        """Take the row that stands for a file, or its rest from `offset` on, that cannot be read."""
+        row = np.array([[WHOLE_FILE], [Outcome.QUARANTINED], [offset], [-1], [0]], np.int64)
+        yield from self._append([b""], [reason], row)
+
+    def finish(self) -> Iterator[pa.RecordBatch]:
+        """The last batch, if anything is left for it."""
+        if self._texts:
+            yield self._close()
+
+    def _normalized(self, group: RecordGroup) -> tuple[list[bytes], np.ndarray, list[str | None]]:
+        """(UTF-8 texts, outcomes uint8, details) of a group."""
+        normalize, limit = self._normalize, self._settings.max_record_bytes
+        outcomes = np.zeros(len(group.texts), np.uint8)
+        details: list[str | None] = [None] * len(group.texts)
+        texts = []
+        for index, raw in enumerate(group.texts):
+            if raw is None:
+                outcomes[index] = Outcome.QUARANTINED
+                details[index] = group.reasons[index]
+                texts.append(b"")
+                continue
+            text = normalize(raw)
+            if not text or text.isspace():
+                outcomes[index] = Outcome.EMPTY
+                texts.append(b"")
+                continue
+            data = text.encode()
+            if len(data) > limit:  # NFC may lengthen a text up to threefold; the bound on memory must hold
+                outcomes[index] = Outcome.QUARANTINED
+                details[index] = too_long(len(data)) + " once normalised"
+                data = b""
+            texts.append(data)
+        return texts, outcomes, details
+
+    def _append(self, texts: list[bytes], details: list[str | None], columns: np.ndarray) -> Iterator[pa.RecordBatch]:
+        limit = self._settings.partition_bytes
+        ends = np.cumsum(columns[4])
+        first = 0
+        while first < len(texts):
+            before = int(ends[first - 1]) if first else 0
+            reaching = int(np.searchsorted(ends, before + limit - self._bytes)) + 1
+            last = min(reaching, first + MAX_BATCH_RECORDS - len(self._texts), len(texts))
+            self._texts += texts[first:last]
+            self._details += details[first:last]
+            self._columns.append(columns[:, first:last])
+            self._bytes += int(ends[last - 1]) - before
+            first = last
+            if self._bytes >= limit or len(self._texts) >= MAX_BATCH_RECORDS:
+                yield self._close()
+
+    def _close(self) -> pa.RecordBatch:
+        columns = np.concatenate(self._columns, axis=1)
+        count = columns.shape[1]
+        ends = np.zeros(count + 1, np.int32)  # below 2**31: partition_bytes and max_record_bytes are at most 2**30
+        np.cumsum(columns[4], out=ends[1:])
+        data = pa.py_buffer(b"".join(self._texts))
+        arrays = [
+            pa.array(columns[0]),
+            pa.StringArray.from_buffers(count, pa.py_buffer(ends), data),
+            pa.array(columns[1].astype(np.uint8)),
+            pa.array(self._details, pa.string()),
+            pa.array(columns[2]),
+            pa.array(columns[3]),
+        ]
+        self._clear()
+        return pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)

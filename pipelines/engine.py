@@ -1,0 +1,314 @@
+"""Runs the partitions of a stage: in process or as Ray tasks, with the same bytes.
+
+A stage is a list of jobs; a job is a module-level function and its arguments, and writes files. The list depends on
+content only, never on the number of workers. What a job wrote is *committed* by a small record that the driver alone
+writes; it holds the digest of the job (function, arguments, digests of its inputs) and of every file. A job whose
+record matches is not run again. Attempts write under names of their own, so one that ends late, or was cut off
+from the driver, changes nothing that is listed.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import xxhash
+from pydantic import BaseModel
+
+import glmdata
+from glmdata.errors import GlmdataError, TaskFailedError
+from glmdata.storage import file_digest, storage_errors, sync_file, sync_folder, write_whole
+
+__all__ = [
+    "Attempt",
+    "Call",
+    "Engine",
+    "Executor",
+    "FileRef",
+    "Job",
+    "LostWorkerError",
+    "Progress",
+    "Result",
+    "perform",
+]
+
+MAX_ATTEMPTS = 4
+"""Runs of one job whose worker died or that passed its deadline, before the build gives up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """A committed file: where (relative to the work folder), how long, its xxh3-64 in hex."""
+
+    path: str
+    bytes: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One partition of a stage. `arguments` is a dataclass; all that the output depends on is in it."""
+
+    function: "Callable[[Any, Attempt], dict[str, Any]]"
+    arguments: Any
+    weight: int = 1
+    """Bytes of text it works on, for the progress display."""
+
+    def digest(self) -> str:
+        """Hex digest of the function, the arguments and the content of the inputs; not of where those lie."""
+        name = f"{self.function.__module__}:{self.function.__qualname__}"
+        plain = json.dumps([glmdata.__version__, name, _plain(self.arguments)], sort_keys=True)
+        return xxhash.xxh3_128_hexdigest(plain.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a job left: its files by name, and counts (JSON)."""
+
+    files: dict[str, FileRef]
+    counts: dict[str, Any]
+    seconds: float
+
+
+class Attempt:
+    """Where one run of a job reads and writes."""
+
+    def __init__(self, work: Path, stage: str, index: int, name: str) -> None:
+        self._work, self._stage, self._index, self._name = work, stage, index, name
+        self.files: dict[str, Path] = {}
+
+    def input(self, file: FileRef) -> str:
+        """Path of a committed file."""
+        return str(self._work / file.path)
+
+    def output(self, name: str) -> str:
+        """Path to write the file `name` of this job to."""
+        path = self._work / self._stage / f"{self._index:06d}-{self._name}-{name}"
+        self.files[name] = path
+        return str(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One attempt at a job, as it travels to a worker."""
+
+    function: Callable[[Any, Attempt], dict[str, Any]]
+    arguments: Any
+    work: str
+    stage: str
+    index: int
+    attempt: str
+    version: str = glmdata.__version__
+
+
+def perform(call: Call) -> Result:
+    """Run one attempt; called in a thread of the driver or in a Ray worker."""
+    if call.version != glmdata.__version__:
+        raise TaskFailedError(
+            f"a worker has glmdata {glmdata.__version__}, the driver {call.version}; install the same on all nodes"
+        )
+    attempt = Attempt(Path(call.work), call.stage, call.index, call.attempt)
+    started = time.monotonic()
+    with storage_errors(f"stage {call.stage}, partition {call.index}"):
+        counts = call.function(call.arguments, attempt)
+        files = {}
+        for name, path in attempt.files.items():
+            size, digest = file_digest(path)
+            sync_file(path)
+            files[name] = FileRef(path=str(path.relative_to(call.work)), bytes=size, xxh3=digest)
+    return Result(files=files, counts=counts, seconds=time.monotonic() - started)
+
+
+class LostWorkerError(Exception):
+    """The worker of a call died or passed its deadline; the job may be tried again."""
+
+
+class Executor(Protocol):
+    """Runs calls: in threads (glmdata.pipelines.local) or as Ray tasks (glmdata.pipelines.cluster)."""
+
+    name: str
+    max_in_flight: int
+
+    def submit(self, call: Call) -> Any:
+        """Start a call; returns a handle."""
+
+    def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
+        """The handles that have ended; at least one, unless the time is over."""
+
+    def result(self, handle: Any) -> Result:
+        """What an ended call returned or raised; LostWorkerError where it may be tried again."""
+
+    def close(self) -> None:
+        """Stop everything that was started."""
+
+
+class Progress(Protocol):
+    """What a build tells while it runs; the command line draws it."""
+
+    def message(self, text: str) -> None:
+        """A line for the reader."""
+
+    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
+        """A stage of so many jobs and bytes begins."""
+
+    def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
+        """One job is committed."""
+
+    def stage_ended(self, stage: str, seconds: float) -> None:
+        """All jobs of the stage are committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """Figures of one stage for report.json."""
+
+    name: str
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    records: int
+
+
+class Engine:
+    """Runs stages one after the other in a work folder, resuming what is committed there."""
+
+    def __init__(self, work: Path, executor: Executor, progress: Progress) -> None:
+        self.work, self.reports = work, list[StageReport]()
+        self._executor, self._progress = executor, progress
+
+    def run(self, stage: str, jobs: Sequence[Job]) -> list[Result]:
+        """Run or resume all jobs of a stage; the results are in the order of the jobs."""
+        started = time.monotonic()
+        folder = self.work / stage
+        with storage_errors("making the work folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._progress.stage_started(stage, len(jobs), sum(job.weight for job in jobs))
+        results: dict[int, Result] = {}
+        missing: list[tuple[int, str]] = []
+        for index, job in enumerate(jobs):
+            digest = job.digest()
+            found = self._committed(stage, index, digest)
+            if found is None:
+                missing.append((index, digest))
+            else:
+                results[index] = found
+                self._progress.job_done(stage, job.weight, int(found.counts.get("records", 0)), True)
+        for index, digest, result in self._execute(stage, jobs, missing):
+            self._commit(stage, index, digest, result)
+            results[index] = result
+            self._progress.job_done(stage, jobs[index].weight, int(result.counts.get("records", 0)), False)
+        ordered = [results[index] for index in range(len(jobs))]
+        seconds = time.monotonic() - started
+        self.reports.append(
+            StageReport(
+                name=stage,
+                seconds=round(seconds, 3),
+                bytes_in=sum(job.weight for job in jobs),
+                bytes_out=sum(file.bytes for result in ordered for file in result.files.values()),
+                records=sum(int(result.counts.get("records", 0)) for result in ordered),
+            )
+        )
+        self._progress.stage_ended(stage, seconds)
+        return ordered
+
+    def path(self, file: FileRef) -> Path:
+        """Where a committed file lies."""
+        return self.work / file.path
+
+    def _execute(
+        self, stage: str, jobs: Sequence[Job], missing: Sequence[tuple[int, str]]
+    ) -> Iterator[tuple[int, str, Result]]:
+        """Bounded in-flight loop; yields results as they come."""
+        waiting = list(reversed(missing))
+        tries = dict.fromkeys((index for index, _ in missing), 0)
+        running: dict[Any, tuple[int, str]] = {}
+        while waiting or running:
+            while waiting and len(running) < self._executor.max_in_flight:
+                index, digest = waiting.pop()
+                tries[index] += 1
+                call = Call(
+                    function=jobs[index].function,
+                    arguments=jobs[index].arguments,
+                    work=str(self.work),
+                    stage=stage,
+                    index=index,
+                    attempt=uuid.uuid4().hex[:12],
+                )
+                running[self._executor.submit(call)] = (index, digest)
+            for handle in self._executor.wait(list(running), 1.0):
+                index, digest = running.pop(handle)
+                try:
+                    result = self._executor.result(handle)
+                except LostWorkerError as error:
+                    if tries[index] >= MAX_ATTEMPTS:
+                        raise TaskFailedError(
+                            f"stage {stage}, partition {index}: {error}; given up after {MAX_ATTEMPTS} attempts"
+                        ) from None
+                    self._progress.message(f"stage {stage}, partition {index}: {error}; trying again")
+                    waiting.append((index, digest))
+                except (GlmdataError, KeyboardInterrupt, SystemExit):
+                    raise
+                except Exception as error:
+                    raise TaskFailedError(
+                        f"stage {stage}, partition {index}: {type(error).__name__}: {error}. "
+                        "This is a defect of glmdata; GLMDATA_TRACEBACK=1 shows where"
+                    ) from error
+                else:
+                    yield index, digest, result
+
+    def _record(self, stage: str, index: int) -> Path:
+        return self.work / stage / f"{index:06d}.json"
+
+    def _commit(self, stage: str, index: int, digest: str, result: Result) -> None:
+        record = {"job": digest, "result": asdict(result)}
+        text = json.dumps(record, sort_keys=True)
+        with storage_errors(f"committing stage {stage}, partition {index}"):
+            sync_folder(self.work / stage)  # the files' entries, before the record that names them
+            write_whole(self._record(stage, index), f"{text}\n{xxhash.xxh3_64_hexdigest(text.encode())}\n".encode())
+
+    def _committed(self, stage: str, index: int, digest: str) -> Result | None:
+        """The committed result of the very same job, if its files are whole."""
+        try:
+            text, _, check = self._record(stage, index).read_text("utf-8").partition("\n")
+        except (OSError, UnicodeDecodeError):
+            return None
+        if check.strip() != xxhash.xxh3_64_hexdigest(text.encode()):
+            return None
+        record = json.loads(text)
+        if record["job"] != digest:
+            return None
+        result = record["result"]
+        files = {name: FileRef(**file) for name, file in result["files"].items()}
+        for file in files.values():
+            try:
+                if file_digest(self.work / file.path) != (file.bytes, file.xxh3):
+                    return None
+            except OSError:
+                return None
+        return Result(files=files, counts=result["counts"], seconds=result["seconds"])
+
+
+def _plain(value: Any) -> Any:
+    """JSON of arguments; a committed file is known by its content."""
+    if isinstance(value, FileRef):
+        return {"bytes": value.bytes, "xxh3": value.xxh3}
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"an argument of a job is a {type(value).__name__}")
+
+
+def default_workers() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

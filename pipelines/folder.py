@@ -1,0 +1,171 @@
+"""The folder of a build: whose it is, who works in it, and how a finished build appears there at once."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from glmdata.corpus.files import InputFile
+from glmdata.errors import BuildExistsError, BuildRunningError, StorageError
+from glmdata.recipe import Recipe, describe_difference
+from glmdata.storage import storage_errors, sync_folder, write_whole
+
+__all__ = ["BuildFolder", "identity_of"]
+
+WORK = ".build"
+_FILES = ("manifest.json", "report.json", "report.html", "tokenizer.model")
+_FOLDERS = {
+    "shards": ("part-*-of-*.arrow",),
+    "ledger": ("part-*-of-*.parquet",),
+    "quarantine": ("part-*-of-*.parquet",),
+}
+
+
+def identity_of(recipe: Recipe, tokenizer: str | None, files: Sequence[InputFile]) -> dict[str, Any]:
+    """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change)."""
+    import glmdata
+
+    return {
+        "glmdata": glmdata.__version__,
+        "recipe": recipe.model_dump(mode="json"),
+        "tokenizer": tokenizer,
+        "inputs": [[file.uri, file.size, file.mtime_ns] for file in files],
+    }
+
+
+class BuildFolder:
+    """`--out`: the finished build, and .build/ with the work of an unfinished one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.work = path, path / WORK
+        self._identity = self.work / "identity.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; the lock goes with the process, however it ends."""
+        self._refuse_strangers()
+        with storage_errors("making the output folder"):
+            self.work.mkdir(parents=True, exist_ok=True)
+            lock = (self.work / "lock").open("a+")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                owner = lock.read().strip() or "another process"
+                raise BuildRunningError(
+                    f"{self.path}: {owner} is building here; wait for it, or choose another --out"
+                ) from None
+            with storage_errors("writing the lock"):
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                lock.flush()
+            yield
+
+    def finished(self) -> bool:
+        """Whether a whole build is here."""
+        return (self.path / "manifest.json").is_file()
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Make the folder this build's, or raise BuildExistsError naming what differs."""
+        there = self._read_identity()
+        if there is None and self.finished():
+            raise BuildExistsError(
+                f"{self.path} holds a finished build without its {WORK}/identity.json, so what it is made of is not "
+                "known; choose another --out, or pass --fresh to remove it and build anew"
+            )
+        if there is None:
+            with storage_errors("writing"):
+                write_whole(self._identity, json.dumps(identity, sort_keys=True).encode())
+        elif there != identity:
+            state = "holds a build" if self.finished() else "holds an unfinished build"
+            raise BuildExistsError(
+                f"{self.path} {state} of something else ({_difference(identity, there)}); "
+                "choose another --out, or pass --fresh to remove it and build anew"
+            )
+
+    def clear(self) -> None:
+        """Remove what a build of ours wrote, and nothing else."""
+        with storage_errors("removing the old build"):
+            (self.path / "manifest.json").unlink(missing_ok=True)
+            for name in _FILES:
+                (self.path / name).unlink(missing_ok=True)
+            for folder, patterns in _FOLDERS.items():
+                for pattern in patterns:
+                    for file in (self.path / folder).glob(pattern):
+                        file.unlink()
+                with contextlib.suppress(OSError):
+                    (self.path / folder).rmdir()
+            self._identity.unlink(missing_ok=True)
+            self.remove_work()
+
+    def publish(self, source: Path, name: str) -> None:
+        """Put a committed file at its place in the build; not yet visible, since no manifest names it."""
+        target = self.path / name
+        with storage_errors("publishing"):
+            target.parent.mkdir(exist_ok=True)
+            target.unlink(missing_ok=True)
+            try:
+                target.hardlink_to(source)
+            except OSError:  # a file system without links
+                shutil.copyfile(source, target)
+
+    def finish(self, manifest: str) -> None:
+        """Make the build visible by one rename, then remove the work."""
+        with storage_errors("publishing"):
+            for name in (*_FOLDERS, "."):
+                sync_folder(self.path / name)
+            write_whole(self.path / "manifest.json", manifest.encode())
+        self.remove_work()
+
+    def remove_work(self) -> None:
+        """Remove the work of the stages."""
+        for entry in self.work.iterdir() if self.work.is_dir() else ():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _read_identity(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._identity.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _refuse_strangers(self) -> None:
+        """A folder with other people's files is not built into, let alone cleared."""
+        try:
+            entries = {entry.name for entry in self.path.iterdir()}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"--out {self.path}: {error.strerror}; choose another folder") from None
+        if entries and WORK not in entries and "manifest.json" not in entries:
+            raise BuildExistsError(
+                f"--out {self.path} holds other files ({', '.join(sorted(entries)[:3])}) and no build of glmdata; "
+                "choose an empty or a new folder"
+            )
+
+
+def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """The first things in which two identities differ."""
+    found = describe_difference(mine.get("recipe", {}), theirs.get("recipe", {}))
+    if mine.get("tokenizer") != theirs.get("tokenizer"):
+        found.append("another tokenizer")
+    if mine.get("glmdata") != theirs.get("glmdata"):
+        found.append(f"glmdata {mine.get('glmdata')}, there {theirs.get('glmdata')}")
+    inputs, others = ({uri: rest for uri, *rest in identity.get("inputs", ())} for identity in (mine, theirs))
+    for kind, uris in (
+        ("new", [uri for uri in inputs if uri not in others]),
+        ("gone", [uri for uri in others if uri not in inputs]),
+        ("changed", [uri for uri in inputs if uri in others and inputs[uri] != others[uri]]),
+    ):
+        if uris:
+            found.append(f"corpus files {kind}: {uris[0]}" + (f" and {len(uris) - 1} more" if len(uris) > 1 else ""))
+    return "; ".join(found[:4]) or "its record cannot be read"

@@ -1,0 +1,216 @@
+"""What happened to every record: the ledger, the quarantine, and the figures of the build.
+
+ledger  a run of partitions -> one ledger file and one quarantine file
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glmdata.corpus.documents import Outcome
+from glmdata.pipelines.balance import Plan
+from glmdata.pipelines.dedupe import Deduplicated, duplicates_of
+from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
+from glmdata.pipelines.partitions import Partition, number_parts, read_columns, read_documents
+
+__all__ = ["LEDGER_SCHEMA", "QUARANTINE_SCHEMA", "build_report", "write_ledger"]
+
+ROWS_PER_LEDGER_FILE = 500_000
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        pa.field("document_id", pa.binary(16), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("record", pa.int64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("survivor_id", pa.binary(16)),
+        pa.field("language", pa.string()),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("document_id", pa.binary(16), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("record", pa.int64(), nullable=False),
+        pa.field("byte_offset", pa.int64(), nullable=False),
+        pa.field("byte_length", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerArguments:
+    """Some partitions, with what the stages wrote for each."""
+
+    partitions: tuple[Partition, ...]
+    signs: tuple[FileRef, ...]
+    tokens: tuple[FileRef, ...]
+    duplicates: FileRef
+    plan: Plan
+
+
+def write_ledger(
+    engine: Engine,
+    partitions: Sequence[Partition],
+    deduplicated: Deduplicated,
+    tokens: Sequence[FileRef],
+    plan: Plan,
+) -> list[Result]:
+    """Run the stage; each result has ledger.parquet and quarantine.parquet, and its outcomes as counts."""
+    jobs = []
+    for group in _groups(partitions):
+        arguments = LedgerArguments(
+            partitions=tuple(partitions[number] for number in group),
+            signs=tuple(deduplicated.signs[number] for number in group),
+            tokens=tuple(tokens[number] for number in group),
+            duplicates=deduplicated.duplicates,
+            plan=plan,
+        )
+        jobs.append(Job(function=ledger, arguments=arguments, weight=sum(p.rows for p in arguments.partitions)))
+    return engine.run("ledger", jobs)
+
+
+def _groups(partitions: Sequence[Partition]) -> Iterator[list[int]]:
+    group: list[int] = []
+    rows = 0
+    for number, partition in enumerate(partitions):
+        group.append(number)
+        rows += partition.rows
+        if rows >= ROWS_PER_LEDGER_FILE:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
+
+
+def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
+    """Join the stages' columns, row by row. Writes ledger.parquet and quarantine.parquet."""
+    outcomes: Counter[str] = Counter()
+    with (
+        pq.ParquetWriter(attempt.output("ledger.parquet"), LEDGER_SCHEMA, compression="zstd") as ledger_file,
+        pq.ParquetWriter(attempt.output("quarantine.parquet"), QUARANTINE_SCHEMA, compression="zstd") as refused_file,
+    ):
+        for partition, signs, tokens in zip(arguments.partitions, arguments.signs, arguments.tokens, strict=True):
+            documents, signed = read_documents(attempt, partition), read_columns(attempt, signs)
+            table = _partition_ledger(arguments, attempt, partition, documents, signed, tokens)
+            ledger_file.write_batch(table)
+            outcomes.update(table["outcome"].to_pylist())
+            refused = np.flatnonzero(documents["outcome"].to_numpy() == Outcome.QUARANTINED)
+            if len(refused):
+                refused_file.write_batch(_quarantine(documents.take(pa.array(refused)), table.take(pa.array(refused))))
+    return {"records": sum(outcomes.values()), "outcomes": dict(sorted(outcomes.items()))}
+
+
+def _partition_ledger(
+    arguments: LedgerArguments,
+    attempt: Attempt,
+    partition: Partition,
+    documents: pa.RecordBatch,
+    signed: pa.RecordBatch,
+    tokens: FileRef,
+) -> pa.RecordBatch:
+    rows = documents.num_rows
+    outcome = np.array(signed["outcome"])
+    duplicates = duplicates_of(attempt, arguments.duplicates, partition.number)
+    gone = number_parts(duplicates["document"].to_numpy())[1]
+    outcome[gone] = duplicates["outcome"].to_numpy()
+    survivors = np.full(rows, -1, np.int64)
+    survivors[gone] = np.arange(len(gone))
+    counts, lengths = _token_counts(arguments.plan, read_columns(attempt, tokens), rows)
+    outcome[(outcome == Outcome.KEPT) & (counts == 0) & (lengths > 0)] = Outcome.BALANCE
+
+    detail = documents["detail"].to_pylist()
+    scores = signed["score"].to_numpy()
+    for row in np.flatnonzero(outcome == Outcome.LANGUAGE):
+        detail[row] = f"score {scores[row]:.2f}"
+    for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
+        detail[row] = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
+    records = documents["record"].to_numpy()
+    labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
+    guessed = signed["language"].to_pylist()
+    unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
+    columns = {
+        "document_id": signed["document_id"],
+        "uri": pa.array([partition.uri] * rows, pa.string()),
+        "record": pa.array(np.where(records >= 0, records + partition.first_record, records)),
+        "outcome": pa.array([labels[code] for code in outcome], pa.string()),
+        "survivor_id": duplicates["survivor_id"].take(pa.array(survivors, mask=survivors < 0)),
+        "language": pa.array([None if skip else code for code, skip in zip(guessed, unread, strict=True)], pa.string()),
+        "tokens": pa.array(np.where(outcome == Outcome.KEPT, counts, lengths)),
+        "detail": pa.array(detail, pa.string()),
+    }
+    return pa.RecordBatch.from_arrays([columns[name] for name in LEDGER_SCHEMA.names], schema=LEDGER_SCHEMA)
+
+
+def _token_counts(plan: Plan, tokens: pa.RecordBatch, rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each row of the partition: tokens the build takes, tokens the document has."""
+    taken, lengths = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    places = tokens["row"].to_numpy()
+    length = tokens["length"].to_numpy()
+    lengths[places] = length
+    languages, keys = tokens["language"].to_numpy(), tokens["key"].to_numpy()
+    for language, limit in enumerate(plan.limits):
+        mine = np.flatnonzero(languages == language)
+        taken[places[mine]] = length[mine]
+        if limit is None:
+            continue
+        taken[places[mine[keys[mine] > np.uint64(limit.key)]]] = 0
+        for place in mine[keys[mine] == np.uint64(limit.key)]:
+            here, last = tokens["document_id"][int(place)].as_py(), bytes.fromhex(limit.document_id)
+            taken[places[place]] = length[place] if here < last else limit.tokens if here == last else 0
+    return taken, lengths
+
+
+def _quarantine(documents: pa.RecordBatch, table: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        table["document_id"], table["uri"], table["record"],
+        documents["byte_offset"], documents["byte_length"], documents["detail"],
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays(columns, schema=QUARANTINE_SCHEMA)
+
+
+def build_report(
+    engine: Engine, plan: Plan, assembled: Sequence[Result], ledgers: Sequence[Result], sequence_length: int
+) -> dict[str, Any]:
+    """The figures of a build for report.json; `stages` are those that ran in this session."""
+    outcomes: Counter[str] = Counter()
+    for result in ledgers:
+        outcomes.update(result.counts["outcomes"])
+    rows = sum(result.counts["rows"] for result in assembled)
+    real = sum(result.counts["real_tokens"] for result in assembled)
+    objectives: dict[str, Counter[str]] = {}
+    for result in assembled:
+        for name, counts in result.counts["objectives"].items():
+            objectives.setdefault(name, Counter()).update(counts)
+    by_language = {
+        code: sum(result.counts["text_tokens"][place] for result in assembled)
+        for place, code in enumerate(plan.languages)
+    }
+    return {
+        "records_in": sum(outcomes.values()),
+        "outcomes": dict(sorted(outcomes.items())),
+        "tokens": by_language,
+        "samples": {name: counts["rows"] for name, counts in objectives.items()},
+        "objectives": {name: dict(counts) for name, counts in objectives.items()},
+        "rows": rows,
+        "padding": round(1 - real / max(1, rows * sequence_length), 6),
+        "stages": [
+            {
+                "name": stage.name,
+                "seconds": stage.seconds,
+                "bytes_in": stage.bytes_in,
+                "bytes_out": stage.bytes_out,
+                "records": stage.records,
+            }
+            for stage in engine.reports
+        ],
+    }

@@ -1,0 +1,218 @@
+"""Survivors to tokens: train a tokenizer if none is given, encode, find sentence ends.
+
+sample    a partition -> texts to train on, chosen by content hash, in the languages' ratio
+train     all samples -> tokenizer.model
+tokenize  a partition -> tokens of its survivors, ordered by language and order key, and their counts by key range
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glmdata.pipelines.dedupe import Deduplicated, surviving_rows
+from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
+from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_columns
+from glmdata.randomness import mix64, purpose_key
+from glmdata.recipe import Recipe, TokenizerSettings
+from glmdata.text.sentences import sentence_ends
+from glmdata.tokenization import Tokenizer
+from glmdata.tokenization.alignment import sentence_token_ends
+from glmdata.tokenization.training import train_tokenizer
+
+__all__ = ["ORDER_BINS", "order_keys", "tokenize", "tokenizer_file", "trained_tokenizer"]
+
+ORDER_BINS = 1 << 16
+"""Ranges of order keys whose token counts are added up; a range of the default 2^16 holds 500k tokens of 3.4e10."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleArguments:
+    """One partition; `shares` are the part of each language's documents to take, in units of 2^-64."""
+
+    partition: Partition
+    signs: FileRef
+    duplicates: FileRef
+    shares: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainArguments:
+    """All samples."""
+
+    samples: tuple[FileRef, ...]
+    settings: TokenizerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepArguments:
+    """A given tokenizer."""
+
+    model: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizeArguments:
+    """One partition."""
+
+    partition: Partition
+    signs: FileRef
+    duplicates: FileRef
+    tokenizer: FileRef
+    languages: tuple[str, ...]
+    seed: int
+
+
+def trained_tokenizer(
+    engine: Engine, partitions: Sequence[Partition], deduplicated: Deduplicated, recipe: Recipe
+) -> FileRef:
+    """Train on a sample of the survivors; returns tokenizer.model."""
+    weights = recipe.balance.languages
+    shares = {}
+    for code, weight in weights.items():
+        wanted = recipe.tokenizer.sample_bytes * weight / sum(weights.values())
+        there = deduplicated.language_bytes[code]
+        shares[code] = min((1 << 64) - 1, int(wanted / max(1, there) * (1 << 64)))
+    samples = engine.run(
+        "sample",
+        [
+            Job(
+                function=sample,
+                arguments=SampleArguments(
+                    partition=partition, signs=signs, duplicates=deduplicated.duplicates, shares=shares
+                ),
+                weight=partition.text_bytes,
+            )
+            for partition, signs in zip(partitions, deduplicated.signs, strict=True)
+        ],
+    )
+    arguments = TrainArguments(
+        samples=tuple(result.files["sample.arrow"] for result in samples), settings=recipe.tokenizer
+    )
+    return engine.run("train", [Job(function=train, arguments=arguments)])[0].files["tokenizer.model"]
+
+
+def tokenizer_file(engine: Engine, tokenizer: Tokenizer, path: str) -> FileRef:
+    """A given tokenizer as a file of the build; returns tokenizer.model."""
+    arguments = KeepArguments(model=path, hash=tokenizer.hash)
+    return engine.run("tokenizer", [Job(function=keep, arguments=arguments)])[0].files["tokenizer.model"]
+
+
+def tokenize(
+    engine: Engine,
+    partitions: Sequence[Partition],
+    deduplicated: Deduplicated,
+    tokenizer: FileRef,
+    recipe: Recipe,
+) -> tuple[list[FileRef], list[FileRef]]:
+    """Run the stage; returns tokens.arrow and bins.arrow of each partition."""
+    results = engine.run(
+        "tokenize",
+        [
+            Job(
+                function=tokenize_partition,
+                arguments=TokenizeArguments(
+                    partition=partition,
+                    signs=signs,
+                    duplicates=deduplicated.duplicates,
+                    tokenizer=tokenizer,
+                    languages=tuple(recipe.balance.languages),
+                    seed=recipe.seed,
+                ),
+                weight=partition.text_bytes,
+            )
+            for partition, signs in zip(partitions, deduplicated.signs, strict=True)
+        ],
+    )
+    return [result.files["tokens.arrow"] for result in results], [result.files["bins.arrow"] for result in results]
+
+
+def order_keys(hash_high: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+    """The order of documents in the build: their content hash, scrambled by the seed; file names have no part."""
+    return _scramble(np.ascontiguousarray(hash_high), purpose_key(seed, "document order"))
+
+
+def _scramble(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
+    scrambled: npt.NDArray[np.uint64] = np.empty_like(values)
+    with np.errstate(over="ignore"):
+        scrambled[:] = mix64.py_func(values ^ key)
+    return scrambled
+
+
+def sample(arguments: SampleArguments, attempt: Attempt) -> dict[str, Any]:
+    """Texts to train on. Writes sample.arrow."""
+    signs = read_columns(attempt, arguments.signs)
+    rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
+    limits = np.array(
+        [arguments.shares.get(code, 0) for code in signs["language"].take(pa.array(rows)).to_pylist()], np.uint64
+    )
+    # The low half of the hash: the high half orders the documents, and a sample should not be their beginning.
+    rows = rows[signs["hash_low"].to_numpy()[rows] < limits]
+    texts = read_documents(attempt, arguments.partition)["text"].take(pa.array(rows))
+    write_columns(attempt.output("sample.arrow"), {"text": texts, "hash": signs["hash_low"].take(pa.array(rows))})
+    return {"records": len(rows)}
+
+
+def train(arguments: TrainArguments, attempt: Attempt) -> dict[str, Any]:
+    """Train on all samples, in the order of their hashes: file names have no part. Writes tokenizer.model."""
+    tables = [read_columns(attempt, file) for file in arguments.samples]
+    texts = pa.chunked_array([table["text"] for table in tables], pa.string())
+    order = np.argsort(np.concatenate([table["hash"].to_numpy() for table in tables]), kind="stable")
+    model = train_tokenizer(texts.cast(pa.large_string()).combine_chunks().take(pa.array(order)).to_pylist(),
+                            arguments.settings)  # fmt: skip
+    with open(attempt.output("tokenizer.model"), "wb") as file:  # noqa: PTH123  (storage is addressed by strings)
+        file.write(model)
+    return {"records": len(texts)}
+
+
+def keep(arguments: KeepArguments, attempt: Attempt) -> dict[str, Any]:
+    """Copy a given tokenizer into the build. Writes tokenizer.model."""
+    model = Tokenizer.load(arguments.model)
+    with open(attempt.output("tokenizer.model"), "wb") as file:  # noqa: PTH123
+        file.write(model.model)
+    return {}
+
+
+def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[str, Any]:
+    """Encode the survivors of a partition. Writes tokens.arrow (a row a document) and bins.arrow."""
+    tokenizer = Tokenizer.load(attempt.input(arguments.tokenizer))
+    signs = read_columns(attempt, arguments.signs)
+    rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
+    codes = {code: place for place, code in enumerate(arguments.languages)}
+    languages = np.array([codes[code] for code in signs["language"].take(pa.array(rows)).to_pylist()], np.uint8)
+    keys = order_keys(signs["hash_high"].to_numpy()[rows], arguments.seed)
+    order = np.lexsort((rows, keys, languages))
+    rows, languages, keys = rows[order], languages[order], keys[order]
+
+    texts = read_documents(attempt, arguments.partition)["text"].take(pa.array(rows))
+    strings = texts.to_pylist()
+    encoded = tokenizer.encode(strings)
+    lengths = np.array([len(ids) for ids in encoded], np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.concatenate(encoded) if encoded else np.zeros(0, np.int32)
+    byte_lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
+    ends, end_offsets = sentence_token_ends(tokenizer, strings, tokens, offsets, byte_lengths, *sentence_ends(texts))
+    write_columns(
+        attempt.output("tokens.arrow"),
+        {
+            "language": languages,
+            "key": keys,
+            "row": rows.astype(np.uint32),
+            "length": lengths,
+            "document_id": signs["document_id"].take(pa.array(rows)),
+            "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(tokens.astype(tokenizer.token_dtype))),
+            "sentence_ends": pa.LargeListArray.from_arrays(end_offsets, pa.array(ends)),
+        },
+    )
+    bins = languages.astype(np.int64) * ORDER_BINS + (keys >> np.uint64(48)).astype(np.int64)
+    found, places = np.unique(bins, return_inverse=True)
+    write_columns(
+        attempt.output("bins.arrow"),
+        {"bin": found, "tokens": np.bincount(places, lengths, len(found)).astype(np.int64)},
+    )
+    return {"records": len(rows), "tokens": int(offsets[-1])}

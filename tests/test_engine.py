@@ -1,0 +1,189 @@
+"""The engine: commits, resumes, retries; with real threads and real files."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glmdata.errors import InputError, StorageError, TaskFailedError
+from glmdata.pipelines.engine import MAX_ATTEMPTS, Attempt, Call, Engine, FileRef, Job, LostWorkerError, Result
+from glmdata.pipelines.local import ThreadExecutor
+
+
+@dataclass(frozen=True)
+class Number:
+    value: int
+    source: FileRef | None = None
+
+
+class Silent:
+    """A progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.resumed = 0
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
+        pass
+
+    def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
+        self.resumed += resumed
+
+    def stage_ended(self, stage: str, seconds: float) -> None:
+        pass
+
+
+class Unlucky(ThreadExecutor):
+    """Loses the first `losses` results, after the work was done: a worker that died, or was cut off."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__(2)
+        self.losses = losses
+
+    def result(self, handle: Any) -> Result:
+        if self.losses:
+            self.losses -= 1
+            raise LostWorkerError("its worker was lost")
+        return super().result(handle)
+
+
+def square(arguments: Number, attempt: Attempt) -> dict[str, Any]:
+    before = Path(attempt.input(arguments.source)).read_text() if arguments.source else ""
+    Path(attempt.output("square.txt")).write_text(f"{before}{arguments.value**2}")
+    return {"records": 1, "value": arguments.value}
+
+
+def refuse(arguments: Number, attempt: Attempt) -> dict[str, Any]:
+    raise InputError(f"{arguments.value} is no good")
+
+
+def stumble(arguments: Number, attempt: Attempt) -> dict[str, Any]:
+    raise ZeroDivisionError("oh")
+
+
+def fill_disk(arguments: Number, attempt: Attempt) -> dict[str, Any]:
+    raise OSError(28, "No space left on device", attempt.output("big"))
+
+
+def engine(tmp_path: Path, executor: ThreadExecutor | None = None) -> tuple[Engine, Silent]:
+    progress = Silent()
+    return Engine(tmp_path, executor or ThreadExecutor(2), progress), progress
+
+
+def jobs(count: int, function: Any = square) -> list[Job]:
+    return [Job(function=function, arguments=Number(value)) for value in range(count)]
+
+
+def test_results_come_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+    runner, _ = engine(tmp_path)
+    results = runner.run("squares", jobs(20))
+    assert [result.counts["value"] for result in results] == list(range(20))
+    assert [runner.path(result.files["square.txt"]).read_text() for result in results] == [
+        str(n * n) for n in range(20)
+    ]
+
+
+def test_a_committed_job_is_not_run_again(tmp_path: Path) -> None:
+    first = engine(tmp_path)[0].run("squares", jobs(5))
+    again, progress = engine(tmp_path)
+    assert again.run("squares", jobs(5)) == first
+    assert progress.resumed == 5
+
+
+def test_a_job_with_other_arguments_is_run_again(tmp_path: Path) -> None:
+    engine(tmp_path)[0].run("squares", jobs(3))
+    again, progress = engine(tmp_path)
+    results = again.run("squares", [Job(function=square, arguments=Number(value)) for value in (0, 7, 2)])
+    assert progress.resumed == 2
+    assert again.path(results[1].files["square.txt"]).read_text() == "49"
+
+
+def test_a_job_is_known_by_the_content_of_its_inputs_not_by_their_place() -> None:
+    here = FileRef(path="a/1", bytes=3, xxh3="abc")
+    same = [Job(function=square, arguments=Number(1, dataclasses.replace(here, path=path))) for path in ("a/1", "b/2")]
+    other = Job(function=square, arguments=Number(1, dataclasses.replace(here, xxh3="abd")))
+    assert same[0].digest() == same[1].digest() != other.digest()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "torn record", "no record"])
+def test_what_is_torn_is_made_again(tmp_path: Path, damage: str) -> None:
+    results = engine(tmp_path)[0].run("squares", jobs(3))
+    file, record = tmp_path / results[1].files["square.txt"].path, tmp_path / "squares" / "000001.json"
+    if damage == "flip":
+        file.write_text("2")
+    elif damage == "cut":
+        file.write_text("")
+    elif damage == "remove":
+        file.unlink()
+    elif damage == "torn record":
+        record.write_bytes(record.read_bytes()[:-30])
+    else:
+        record.unlink()
+    again, progress = engine(tmp_path)
+    results = again.run("squares", jobs(3))
+    assert progress.resumed == 2
+    assert again.path(results[1].files["square.txt"]).read_text() == "1"
+
+
+def test_a_record_that_was_edited_is_not_believed(tmp_path: Path) -> None:
+    engine(tmp_path)[0].run("squares", jobs(1))
+    path = tmp_path / "squares" / "000000.json"
+    text, check = path.read_text().splitlines()
+    record = json.loads(text)
+    record["result"]["counts"]["value"] = 99
+    path.write_text(f"{json.dumps(record, sort_keys=True)}\n{check}\n")
+    assert engine(tmp_path)[0].run("squares", jobs(1))[0].counts["value"] == 0
+
+
+@pytest.mark.parametrize("losses", [1, MAX_ATTEMPTS - 1])
+def test_a_lost_worker_is_replaced_and_its_late_files_change_nothing(tmp_path: Path, losses: int) -> None:
+    runner, progress = engine(tmp_path, Unlucky(losses))
+    results = runner.run("squares", jobs(1))
+    assert runner.path(results[0].files["square.txt"]).read_text() == "0"
+    assert len(progress.messages) == losses
+    assert len(list((tmp_path / "squares").glob("*.txt"))) == losses + 1  # the lost attempts wrote under other names
+
+
+def test_a_job_that_loses_every_worker_ends_the_build(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailedError, match=rf"stage squares, partition 0: .*{MAX_ATTEMPTS} attempts"):
+        engine(tmp_path, Unlucky(MAX_ATTEMPTS))[0].run("squares", jobs(1))
+
+
+def test_an_error_for_the_user_passes_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^0 is no good$"):
+        engine(tmp_path)[0].run("refusals", jobs(1, refuse))
+
+
+def test_a_defect_names_stage_and_partition(tmp_path: Path) -> None:
+    with pytest.raises(TaskFailedError, match="stage stumbles, partition 0: ZeroDivisionError: oh"):
+        engine(tmp_path)[0].run("stumbles", jobs(1, stumble))
+
+
+def test_a_full_disk_is_told_with_the_file_and_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="stage big, partition 0 .*big: no space is left on the device; make room"):
+        engine(tmp_path)[0].run("big", jobs(1, fill_disk))
+
+
+def test_work_done_before_a_failure_is_kept(tmp_path: Path) -> None:
+    runner, _ = engine(tmp_path, ThreadExecutor(1))
+    with pytest.raises(InputError):
+        runner.run("mixed", [*jobs(3), Job(function=refuse, arguments=Number(3))])
+    again, progress = engine(tmp_path)
+    again.run("mixed", jobs(3))
+    assert progress.resumed == 3
+
+
+def test_a_worker_of_another_version_is_refused(tmp_path: Path) -> None:
+    from glmdata.pipelines.engine import perform
+
+    call = Call(
+        function=square, arguments=Number(1), work=str(tmp_path), stage="s", index=0, attempt="a", version="0.0.0"
+    )
+    with pytest.raises(TaskFailedError, match="install the same on all nodes"):
+        perform(call)

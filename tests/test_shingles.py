@@ -1,0 +1,225 @@
+"""Shingles against a plain Python reading of the same rules."""
+
+import unicodedata
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glmdata.dedupe.shingles import jaccard, shingle_hashes, shingle_sets, utf8_buffers
+
+PIECES = st.one_of(
+    st.text("天地玄黄宇宙洪荒日月々〇𠀀𪜶", max_size=8),
+    st.text("abcXYZ019éßﬁİΣ", max_size=8),
+    st.text("あいうアイウーｱｲｳﾞ", max_size=6),
+    st.text("ＡｂＣ１２３＿！", max_size=6),
+    st.text("가나다абвАБВกขค", max_size=6),
+    st.text("\u0301\u0308\u3099\ufe0f\u00ad\u200b\u200d\U000e0100", max_size=3),
+    st.text(" \t\n\u3000,.;_，。；、\u2028€+©", max_size=4),
+    st.text("😀🎉👍🏽𝒜\U00010400", max_size=4),
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=4),
+)
+TEXTS = st.lists(PIECES, max_size=12).map("".join)
+
+
+def units_of(text: str) -> list[str]:
+    """The rules of glmdata.dedupe.shingles, one character at a time."""
+    units, word = [], ""
+    for character in text:
+        code = ord(character)
+        if code >= 0x10000:
+            kind, folded = "mark" if code >> 16 == 14 else "single", character
+        else:
+            form = "NFC" if 0xF900 <= code <= 0xFAFF else "NFKC" if 0xFF00 <= code <= 0xFFEF else None
+            folded = (unicodedata.normalize(form, character) if form else character).casefold()
+            kind = kind_of(folded[0])
+        if kind == "word" or (kind == "mark" and word):
+            word += folded
+        elif kind in ("single", "separator"):
+            units += [word] * bool(word) + [folded] * (kind == "single")
+            word = ""
+    return units + [word] * bool(word)
+
+
+def kind_of(character: str) -> str:
+    category = unicodedata.category(character)
+    if category[0] in "LN":
+        name = unicodedata.name(character, "")
+        cjk = (
+            "CJK UNIFIED",
+            "CJK COMPATIBILITY IDEOGRAPH",
+            "HIRAGANA",
+            "KATAKANA",
+            "HANGZHOU",
+            "MASU MARK",
+        )
+        return "single" if name.startswith(cjk) or character in "々〆〇〻〼ーゟヿ" else "word"
+    if category[0] == "M":
+        return "mark"
+    return "ignored" if category == "Cf" and character != "\u200b" else "separator"
+
+
+def shingles_of(text: str, size: int) -> list[tuple[str, ...]]:
+    units = units_of(text)
+    if not units:
+        return [("bytes", text)] if text else []
+    return [tuple(units[i : i + size]) for i in range(max(1, len(units) - size + 1))]
+
+
+def set_of(text: str, size: int = 5) -> np.ndarray:
+    return shingle_sets([text], np.array([0]), size)[0]
+
+
+@given(TEXTS, st.integers(1, 7))
+def test_hashes_are_equal_where_shingles_are_equal(text: str, size: int) -> None:
+    expected, actual = shingles_of(text, size), shingle_hashes(text, size)
+    assert actual.dtype == np.uint32
+    assert len(expected) == len(actual)
+    assert [expected.index(s) for s in expected] == [actual.tolist().index(h) for h in actual.tolist()]
+
+
+@given(TEXTS, TEXTS, TEXTS, st.integers(1, 6))
+def test_jaccard_is_that_of_the_sets_of_shingles(start: str, middle: str, end: str, size: int) -> None:
+    texts = [start + middle, middle + end]
+    a, b = (set(shingles_of(text, size)) for text in texts)
+    expected = len(a & b) / len(a | b) if a and b else 0.0
+    assert expected == jaccard(set_of(texts[0], size), set_of(texts[1], size))
+
+
+@given(st.lists(TEXTS, max_size=6), st.data())
+def test_sets_of_chosen_rows_hold_the_hashes_of_each_text_once_and_ascending(
+    texts: list[str], data: st.DataObject
+) -> None:
+    rows = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=8)) if texts else []
+    values, offsets = shingle_sets(pa.array(texts, pa.string()), np.array(rows, np.int64))
+    assert (values.dtype, offsets.dtype, len(offsets)) == (np.uint64, np.int64, len(rows) + 1)
+    for i, row in enumerate(rows):
+        mine = values[offsets[i] : offsets[i + 1]]
+        assert np.all(mine[1:] > mine[:-1])
+        assert len(set(shingles_of(texts[row], 5))) == len(mine)
+        assert set((mine >> np.uint64(32)).tolist()) == set(shingle_hashes(texts[row]).tolist())
+
+
+def test_every_bmp_character_counts_as_its_properties_say() -> None:
+    """Between x and y it leaves one word, two words, or two words and a unit between."""
+    for code in (*range(0xD800), *range(0xE000, 0x10000)):
+        text = f"x{chr(code)}y"
+        assert len(units_of(text)) == len(shingle_hashes(text, 1)), f"U+{code:04X}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("The Quick BROWN fox", "the quick brown fox"),
+        ("STRASSE", "straße"),
+        ("ΟΔΟΣ", "οδος"),
+        ("ＧＬＭ－１３０Ｂ", "glm-130b"),
+        ("ｱｲｳ", "アイウ"),
+        ("今天，天气很好。", "今天天气很好"),
+        ("今天\n天气\u3000很好", "今天天气很好"),
+        ("a\u00adb", "ab"),
+        ("葛\U000e0100城", "葛城"),
+        ("\uf900", "豈"),
+    ],
+)
+def test_case_width_space_and_punctuation_are_not_compared(one: str, other: str) -> None:
+    assert shingle_hashes(one).tolist() == shingle_hashes(other).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("中", 1),
+        ("中文", 2),
+        ("我用GLM模型", 5),
+        ("snake_case", 2),
+        ("カタカナとひらがな", 9),
+        ("don't", 2),
+        ("e\u0301te\u0301", 1),
+        ("😀😀x", 3),
+        ("\U00020000\U00020001", 2),
+    ],
+)
+def test_units_are_counted_as_readers_would(text: str, count: int) -> None:
+    assert count == len(units_of(text)) == len(shingle_hashes(text, 1))
+
+
+@given(TEXTS, TEXTS)
+def test_short_texts_are_alike_only_if_their_units_are_equal(one: str, other: str) -> None:
+    a, b = units_of(one), units_of(other)
+    if 0 < len(a) < 5 and 0 < len(b) < 5:
+        assert (a == b) == (jaccard(set_of(one), set_of(other)) == 1.0)
+        assert (a == b) != (jaccard(set_of(one), set_of(other)) == 0.0)
+
+
+def test_texts_without_units_are_compared_by_their_bytes() -> None:
+    texts = ["!", "?", "!!", " ", "\n", "。", "——", "_"]
+    hashes = [shingle_hashes(text).tolist() for text in texts]
+    assert all(len(h) == 1 for h in hashes)
+    assert len(texts) == len({h[0] for h in hashes})
+
+
+def test_the_empty_text_has_no_shingles_and_is_like_nothing() -> None:
+    assert len(shingle_hashes("")) == 0
+    assert jaccard(set_of(""), set_of("")) == 0.0
+    assert jaccard(set_of(""), set_of("中文")) == 0.0
+
+
+def test_hashes_do_not_change_between_versions() -> None:
+    """Signature indexes are kept between builds; these numbers change only with the index format's version."""
+    assert shingle_hashes("GLM fills in blanks, 完形填空。").tolist() == [867981473, 4105993664, 2044241822, 2907696056]
+
+
+def test_lone_surrogates_separate_words() -> None:
+    assert shingle_hashes("ab\ud800cd", 1).tolist() == shingle_hashes("ab cd", 1).tolist()
+
+
+@given(st.binary(max_size=40))
+@settings(max_examples=200)
+def test_bytes_that_are_not_utf8_are_read_within_their_bounds(data: bytes) -> None:
+    """Arrow does not check what it is told is UTF-8."""
+    texts = pa.StringArray.from_buffers(
+        2, pa.array([0, len(data), len(data)], pa.int32()).buffers()[1], pa.py_buffer(data)
+    )
+    values, offsets = shingle_sets(texts, np.array([0, 1]))
+    assert (len(data) > 0, 0) == (offsets[1] > 0, offsets[2] - offsets[1])
+    assert len(values) <= (len(data) + 1) // 2 + 1
+
+
+def array_forms(texts: list[str]) -> Iterator[pa.Array]:
+    yield pa.array(texts, pa.string())
+    yield pa.array(texts, pa.large_string())
+    yield pa.array(["padding", *texts, "padding"], pa.string()).slice(1, len(texts))
+
+
+@given(st.lists(TEXTS, max_size=5))
+def test_strings_and_every_layout_of_arrow_strings_give_the_same_bytes(texts: list[str]) -> None:
+    expected = [text.encode() for text in texts]
+    for form in (texts, *array_forms(texts)):
+        data, offsets = utf8_buffers(form)
+        assert not data.flags.writeable
+        assert not offsets.flags.writeable
+        assert expected == [data[offsets[i] : offsets[i + 1]].tobytes() for i in range(len(texts))]
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 nulls"):
+        utf8_buffers(pa.array(["a", None]))
+    with pytest.raises(TypeError, match="int64"):
+        utf8_buffers(pa.array([1]))
+    with pytest.raises(ValueError, match="at least 1 unit"):
+        shingle_hashes("text", 0)
+    with pytest.raises(IndexError, match=r"0\.\.2 asked of 2"):
+        shingle_sets(["a", "b"], np.array([0, 2]))
+
+
+def test_arguments_are_read_only_to_the_kernels() -> None:
+    """The caller's arrays may be writable or not; they are never changed."""
+    rows, one = np.array([0, 0], np.int64), np.array([1, 2, 3], np.uint64)
+    values, offsets = shingle_sets(["one two three four five six"], rows)
+    assert (offsets.tolist(), rows.tolist()) == ([0, 2, 4], [0, 0])
+    assert jaccard(one, np.array([2, 3, 4, 5], np.uint64)) == 2 / 5
+    assert values[:2].tolist() == values[2:].tolist()
