@@ -173,7 +173,7 @@ class _Stretch:
 def _stretch(
     arguments: AssembleArguments, attempt: Attempt, language: int, cumulative: npt.NDArray[np.int64]
 ) -> _Stretch:
-    """The part [start, stop) of a language's stream that belongs to this bucket."""
+    """The part of a language's stream that belongs to this bucket, from sentence end to sentence end."""
     total, limit = arguments.plan.totals[language], arguments.plan.limits[language]
     start = total * arguments.bucket // arguments.buckets
     stop = total * (arguments.bucket + 1) // arguments.buckets
@@ -182,27 +182,40 @@ def _stretch(
     stream = read_stream(attempt, arguments.tokens, language, low, high)
     taken = _taken(stream, limit)
     begins = cumulative[low] + np.cumsum(stream.lengths) - stream.lengths
+    files = {source: read_columns(attempt, arguments.tokens[source]) for source in set(stream.sources.tolist())}
+
+    def sentence_ends(place: int) -> npt.NDArray[np.int64]:
+        column = files[int(stream.sources[place])]["sentence_ends"]
+        ends: npt.NDArray[np.int64] = column[int(stream.rows[place])].values.to_numpy().astype(np.int64)
+        return ends
+
+    def at_sentence(position: int) -> int:
+        """The last sentence end at or before a position; the buckets on both sides find the same."""
+        place = int(np.searchsorted(begins, position, "right")) - 1
+        if place < 0 or position >= begins[place] + taken[place]:
+            return position
+        ends = sentence_ends(place)
+        before = int(np.searchsorted(ends, position - begins[place], "right"))
+        return int(begins[place] + (ends[before - 1] if before else 0))
+
+    start, stop = at_sentence(start), at_sentence(stop)
     chosen = np.flatnonzero((begins < stop) & (begins + taken > start) & (taken > 0))
-    files = {source: read_columns(attempt, arguments.tokens[source]) for source in set(stream.sources[chosen].tolist())}
     tokens, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
     for place in chosen:
-        columns, row = files[int(stream.sources[place])], int(stream.rows[place])
         first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
-        tokens.append(columns["tokens"][row].values.to_numpy()[first:last])
-        found = columns["sentence_ends"][row].values.to_numpy().astype(np.int64)
-        found = np.append(found[(found > first) & (found < last)], last)
-        ends.append(found - first + offsets[-1])
+        row = files[int(stream.sources[place])]["tokens"][int(stream.rows[place])]
+        tokens.append(row.values.to_numpy()[first:last])
+        found = sentence_ends(place)
+        ends.append(found[(found > first) & (found <= last)] - first + offsets[-1])
         offsets.append(offsets[-1] + int(last - first))
-    whole = len(chosen) == 0 or (
-        taken[chosen[-1]] == stream.lengths[chosen[-1]] and begins[chosen[-1]] + taken[chosen[-1]] <= stop
-    )
+    final = chosen[-1] if len(chosen) else None
     return _Stretch(
         tokens=np.concatenate(tokens),
         offsets=np.array(offsets, np.int64),
         sentence_ends=np.concatenate(ends),
         ids=[stream.ids[place] for place in chosen],
         continued=bool(len(chosen) and begins[chosen[0]] < start),
-        complete=bool(whole),
+        complete=bool(final is None or min(taken[final], stop - begins[final]) == stream.lengths[final]),
     )
 
 

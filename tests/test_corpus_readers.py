@@ -427,8 +427,8 @@ def test_damage_checksums_garbage_and_wrong_names_are_told(tmp_path):
     told = {name: whole_file(read(tmp_path, name, data))["detail"] for name, data in cases.items()}
     assert "CRC" in told["checksum.jsonl.gz"]
     assert "damaged after 14 bytes" in told["garbage.jsonl.gz"]
-    assert "does not begin with readable gzip data" in told["plain.jsonl.gz"]
-    assert "does not begin with readable zstd data" in told["plain.jsonl.zst"]
+    assert "cannot be decompressed as gzip" in told["plain.jsonl.gz"]
+    assert "cannot be decompressed as zstd" in told["plain.jsonl.zst"]
     assert "compressed twice" in told["twice.jsonl.gz"]
 
 
@@ -554,6 +554,26 @@ def test_a_row_group_that_cannot_be_decoded_loses_no_row(tmp_path):
     assert [row["record"] for row in found] == list(range(60))
     assert texts(found) == values[:20] + values[40:]
     assert all(reason.startswith("row group 1 cannot be decoded: ") for reason in details(found))
+
+
+def test_a_huge_value_named_by_every_row_does_not_grow_with_the_rows(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", ["x" * (4 << 20)] * 500)
+    assert path.stat().st_size < 4 << 20
+    (split,) = plan_splits(find_files([str(path)]).files, SETTINGS)
+    before, peak, count = pa.total_allocated_bytes(), 0, 0
+    for batch in read_split(split, SETTINGS, same):
+        peak = max(peak, pa.total_allocated_bytes() - before)
+        count += batch.num_rows
+    assert count == 500
+    assert peak < 400 << 20
+
+
+def test_a_file_that_changes_under_its_splits_is_a_storage_error(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"something else")
+    split = dataclasses.replace(whole(path, "parquet"), start=1, end=2, ordinal=1)
+    with pytest.raises(StorageError, match=r"a\.parquet: changed since the build began"):
+        list(read_split(split, SETTINGS, same))
 
 
 def test_nested_columns_beside_the_text_do_not_confuse(tmp_path):

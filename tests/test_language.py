@@ -26,7 +26,7 @@ NAME_PREFIXES = {
     "HALFWIDTH KATAKANA": "katakana",
     "HALFWIDTH HANGUL": "hangul",
 }
-LETTERS = "aZéßŁ中国々〇𠮷あゖアー한글дЙαΩبשअবਅઅଅஅఅಅഅඅกກཀကაአកᠠա𐌰"
+LETTERS = "aZéßŁ中国〇𠮷あゖア한글дЙαΩبשअবਅઅଅஅఅಅഅඅกກཀကაአកᠠա𐌰"
 
 
 def script_of(character: str) -> str | None:
@@ -44,15 +44,15 @@ def plain_counts(text: str) -> list[int]:
     return [scripts.count(script) for script in SCRIPTS]
 
 
-@pytest.mark.parametrize("character", LETTERS.replace("々", "").replace("ー", ""))
+@pytest.mark.parametrize("character", LETTERS)
 def test_a_letter_counts_for_its_script(character: str) -> None:
     assert script_counts(pa.array([character])).tolist() == [plain_counts(character)]
     assert script_counts(pa.array([character])).sum() == 1
 
 
 def test_the_basic_plane_is_counted_as_the_names_of_its_characters_say() -> None:
-    """All assigned characters; the exceptions are letters whose names do not tell their script."""
-    characters = [chr(c) for c in range(0x10000) if not 0xD800 <= c < 0xE000 and unicodedata.name(chr(c), "")]
+    """All but modifier letters, whose names do not tell their script; so it is with some thirty others."""
+    characters = [chr(c) for c in range(0x10000) if unicodedata.category(chr(c)) not in {"Cs", "Cn", "Lm"}]
     columns = {script: column for column, script in enumerate(SCRIPTS)}
 
     counts = script_counts(pa.array(characters))
@@ -64,13 +64,11 @@ def test_the_basic_plane_is_counted_as_the_names_of_its_characters_say() -> None
     differing = [
         f"{ord(c):04X}" for c, a, b in zip(characters, counts, expected, strict=True) if a.tolist() != b.tolist()
     ]
-    assert len(differing) <= 60, differing
+    assert len(differing) <= 40, differing
 
 
 @given(
-    st.lists(
-        st.text(st.sampled_from(LETTERS.replace("々", "").replace("ー", "") + " .1\n，😀"), max_size=90), max_size=5
-    ),
+    st.lists(st.text(st.sampled_from(LETTERS + " .1\n，😀"), max_size=90), max_size=5),
     st.integers(0, 2),
 )
 def test_counts_equal_the_plain_code_in_slices_and_with_nulls(texts: list[str], skip: int) -> None:
@@ -101,7 +99,7 @@ LANGUAGES = {
            "使用 Kubernetes 和 Docker 部署应用程序"],
     "ja": ["今日は天気がいいので公園へ行きます。", "カタカナ", "Linux カーネルのソースコードを読む"],
     "ko": ["오늘은 날씨가 좋아서 공원에 갑니다.", "리눅스 커널"],
-    "en": ["The weather is fine today, so we are going to the park.", "This is a test of the library and its documents."],
+    "en": ["The weather is fine today, so we are going to the park.", "This is a test of the library and its data."],
     "fr": ["Il fait beau aujourd'hui, alors nous allons au parc avec les enfants."],
     "de": ["Das Wetter ist heute schön, deshalb gehen wir in den Park."],
     "ru": ["Сегодня хорошая погода, поэтому мы идём в парк."],
@@ -111,7 +109,7 @@ LANGUAGES = {
     "el": ["Ο καιρός είναι καλός σήμερα."],
     "th": ["วันนี้อากาศดี"],
     "he": ["מזג האוויר נעים היום ולכן אנחנו הולכים לפארק"],
-    "und": ["", " \n", "12345", "😀 ...", "\x00", "https://example.com/a?b=c"],
+    "und": ["", " \n", "12345", "😀 ...", "\x00", "https://example.com/a?b=c", "ᎣᏏᏲ ᏙᎯᏧ", "ㄅㄆㄇ"],
 }  # fmt: skip
 
 

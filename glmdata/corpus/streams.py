@@ -34,7 +34,7 @@ BLOCK_BYTES = 1 << 20
 ZSTD_STEP = 1 << 16
 MAX_EXPANDED_BYTES = 256 << 20
 MAX_EXPANSION = 500
-"""More than both is a bomb: MAX_EXPANSION is in units of the file's size; text compresses 3 to 20 times, logs 100."""
+"""More than both is a bomb: MAX_EXPANSION is in units of the file's size. Deflate ends near 1030; 500 is a judgement."""
 
 SIGNATURE_BYTES = 4
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -236,7 +236,7 @@ def _damaged(name: str, error: Exception, cut: bool, given: int) -> UnreadableEr
         return UnreadableError(f"compressed stream ends inside a frame after {given:,} bytes", given)
     told = " ".join(str(error).split())
     if given == 0:
-        return UnreadableError(f"does not begin with readable {name} data: {told}")
+        return UnreadableError(f"cannot be decompressed as {name}: {told}")
     return UnreadableError(f"compressed stream is damaged after {given:,} bytes: {told}", given)
 
 

@@ -18,7 +18,8 @@ __all__ = ["open_parquet", "read_arrow", "read_parquet"]
 
 ARROW_MAGIC = b"ARROW1"
 SLICE_ROWS = 256
-MAX_STEP_ROWS = 4096
+MAX_STEP_ROWS = 32
+"""Rows decoded at once: all of them may name one huge entry of a dictionary page. Steps of 4096 are no faster."""
 # What pyarrow raises for bad data; StorageError, an OSError too, is let through before.
 DATA_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 

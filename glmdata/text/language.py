@@ -124,12 +124,12 @@ _WRITTEN_IN = {
     "hebrew": "he yi",
     "devanagari": "bh dty gom hi mai mr ne new sa",
     "bengali": "as bn bpy",
+    "other_letter": "dv",  # Thaana; of other scripts lid.176 knows nothing, whatever it answers
 }
 _LABELS = {script: frozenset(labels.split()) for script, labels in _WRITTEN_IN.items()}
 _LATIN_TOO = {"az", "sr", "uz"}
 _NEVER_LATIN = (
-    frozenset().union(*_LABELS.values(), _LANGUAGE_OF_SCRIPT.values(), ("dv", "ja", "wuu", "xmf", "yue", "zh"))
-    - _LATIN_TOO
+    frozenset().union(*_LABELS.values(), _LANGUAGE_OF_SCRIPT.values(), ("ja", "wuu", "xmf", "yue", "zh")) - _LATIN_TOO
 )
 
 
@@ -167,7 +167,7 @@ class ScriptsEngine:
 def _among(script: str, letters: str) -> tuple[str, float]:
     """The likeliest language, to fastText, that is written in `script`, and its probability."""
     for label, probability in _predict(letters, 20):
-        fits = label not in _NEVER_LATIN if script == "latin" else label in _LABELS.get(script, (label,))
+        fits = label not in _NEVER_LATIN if script == "latin" else label in _LABELS[script]
         if fits:
             return label, probability
     return UNDETERMINED, 0.0
