@@ -34,7 +34,7 @@ BLOCK_BYTES = 1 << 20
 ZSTD_STEP = 1 << 16
 MAX_EXPANDED_BYTES = 256 << 20
 MAX_EXPANSION = 500
-"""More than both is a bomb: MAX_EXPANSION is in units of the file's size. Deflate ends near 1030; 500 is a judgement."""
+"""More than both is a bomb: MAX_EXPANSION is in units of the file's size, a judgement; deflate ends near 1030."""
 
 SIGNATURE_BYTES = 4
 UTF8_BOM = b"\xef\xbb\xbf"

@@ -1,0 +1,66 @@
+"""Quotas and turns."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glmdata.balance import quotas, take_turns
+from glmdata.errors import InputError
+
+counts = st.integers(min_value=1, max_value=10**13)
+weights = st.floats(min_value=0.1, max_value=10)
+
+
+@given(zh=counts, en=counts)
+def test_one_to_one_takes_the_scarcer_whole_and_as_much_of_the_other(zh: int, en: int) -> None:
+    assert quotas({"zh": zh, "en": en}, {"zh": 1, "en": 1}, "downsample") == dict.fromkeys(("zh", "en"), min(zh, en))
+
+
+@given(tokens=st.lists(counts, min_size=3, max_size=3), ratio=st.lists(weights, min_size=3, max_size=3))
+def test_any_ratio_is_kept_within_a_token_and_one_language_is_whole(tokens: list[int], ratio: list[float]) -> None:
+    codes = ("zh", "en", "fr")
+    there, wanted = dict(zip(codes, tokens, strict=True)), dict(zip(codes, ratio, strict=True))
+    taken = quotas(there, wanted, "downsample")
+    assert any(taken[code] == there[code] for code in codes)
+    assert all(0 <= taken[code] <= there[code] for code in codes)
+    shares = [taken[code] / wanted[code] for code in codes]
+    assert max(shares) - min(shares) <= 1 / min(ratio) + 1e-9 * max(shares)
+
+
+def test_off_takes_everything() -> None:
+    assert quotas({"zh": 5, "en": 7}, {"zh": 1, "en": 1}, "off") == {"zh": 5, "en": 7}
+
+
+@pytest.mark.parametrize("strategy", ["downsample", "off"])
+def test_nothing_left_is_refused(strategy: str) -> None:
+    with pytest.raises(InputError, match="no document of zh or en is left"):
+        quotas({"zh": 0, "en": 0}, {"zh": 1, "en": 1}, strategy)
+
+
+def test_a_missing_language_is_refused_with_what_helps() -> None:
+    with pytest.raises(InputError, match=r"no document of zh is left to balance .*balance\.strategy=off"):
+        quotas({"zh": 0, "en": 9}, {"zh": 1, "en": 1}, "downsample")
+
+
+rows = st.lists(st.integers(min_value=1, max_value=512), max_size=60).map(lambda values: np.array(values, np.int32))
+
+
+@given(languages=st.lists(rows, min_size=1, max_size=4))
+def test_turns_keep_the_rows_of_a_language_in_order_and_lose_none(languages: list[np.ndarray]) -> None:
+    language, row = take_turns(languages)
+    for number, tokens in enumerate(languages):
+        assert row[language == number].tolist() == list(range(len(tokens)))
+    assert len(row) == sum(map(len, languages))
+
+
+@given(languages=st.lists(rows.filter(len), min_size=2, max_size=3))
+def test_after_any_prefix_each_language_gave_its_share_within_a_row(languages: list[np.ndarray]) -> None:
+    language, row = take_turns(languages)
+    totals = [int(tokens.sum()) for tokens in languages]
+    given_ = [0] * len(languages)
+    largest = max(max(tokens) / total for tokens, total in zip(languages, totals, strict=True))
+    for number, place in zip(language, row, strict=True):
+        given_[number] += int(languages[number][place])
+        shares = [done / total for done, total in zip(given_, totals, strict=True)]
+        assert max(shares) - min(shares) <= largest + 1e-9

@@ -1,0 +1,154 @@
+"""The tokenizer: lossless, deterministic, special ids out of reach of text, sentences aligned."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glmdata.errors import InputError
+from glmdata.recipe import TokenizerSettings
+from glmdata.text.sentences import sentence_ends
+from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
+from glmdata.tokenization import tokenizer as tokenizer_module
+from glmdata.tokenization.alignment import sentence_token_ends
+from glmdata.tokenization.training import train_tokenizer
+
+TEXTS = [
+    f"春天来了，{i} 只小鸟在树上唱歌。Spring came, and {i} birds sang in the tree!\n河水慢慢变暖；孩子们跑出门去。\tThe end, Mr. {i}."
+    for i in range(200)
+]
+SETTINGS = TokenizerSettings(vocabulary_size=500)
+odd_texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return train_tokenizer(TEXTS, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model: bytes) -> Tokenizer:
+    return Tokenizer(model)
+
+
+@pytest.fixture(scope="module")
+def foreign() -> Tokenizer:
+    """A model as others train them: NFKC, a dummy prefix, unknown pieces."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=model, vocab_size=300, hard_vocab_limit=False, minloglevel=2
+    )
+    return Tokenizer(model.getvalue())
+
+
+def test_training_twice_gives_the_same_bytes(model: bytes) -> None:
+    assert train_tokenizer(iter(TEXTS), SETTINGS) == model
+
+
+def test_training_without_text_is_refused() -> None:
+    with pytest.raises(InputError, match="no text is left"):
+        train_tokenizer([" ", "\n"], SETTINGS)
+
+
+@given(text=odd_texts)
+@settings(deadline=None)
+def test_decoding_gives_the_text_back(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode([text])[0]) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "▁", "a▁b▁▁", " a ", "\n\n", "a  b\t\tc", "\x00", "👩‍👩‍👧", "𠮷", *SPECIAL_TEXTS.values(), "<0x41>"]
+)
+def test_odd_texts_come_back(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode([text])[0]) == text
+
+
+@given(text=odd_texts)
+@settings(deadline=None)
+def test_bytes_of_pieces_add_up(tokenizer: Tokenizer, text: str) -> None:
+    assert int(tokenizer.piece_bytes[tokenizer.encode([text])[0]].sum()) == len(text.encode())
+
+
+def test_special_ids_lie_above_the_model_and_differ(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.special.by_role()
+    assert min(ids.values()) == tokenizer.num_pieces
+    assert ids["pad"] == ids["eos"]
+    assert len(set(ids.values())) == len(ids) - 1 == tokenizer.vocabulary_size - tokenizer.num_pieces
+
+
+@pytest.mark.parametrize("spelling", sorted(set(SPECIAL_TEXTS.values())))
+def test_text_never_gives_a_special_id(tokenizer: Tokenizer, spelling: str) -> None:
+    assert tokenizer.encode([f"x{spelling}y"])[0].max() < tokenizer.num_pieces
+
+
+def test_special_tokens_are_shown_by_their_spelling(tokenizer: Tokenizer) -> None:
+    ids = [*tokenizer.encode(["树"])[0], tokenizer.special.gmask, tokenizer.special.sop]
+    assert tokenizer.decode(ids) == "树[gMASK]<|startofpiece|>"
+
+
+def test_a_long_text_is_encoded_in_parts_and_comes_back(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut at line ends the ids are those of the whole; without a line end they still come back."""
+    text = "".join(TEXTS)
+    whole = tokenizer.encode([text])[0]
+    monkeypatch.setattr(tokenizer_module, "MAX_ENCODE_CHARS", 200)
+    assert np.array_equal(tokenizer.encode([text])[0], whole)
+    solid = "没有空格没有换行" * 200
+    assert tokenizer.decode(tokenizer.encode([solid])[0]) == solid
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"", "not a SentencePiece"), (b"hello\n" * 99, "not a SentencePiece"), (None, "no such")]
+)
+def test_what_is_no_model_is_refused_by_name(tmp_path: Path, data: bytes | None, message: str) -> None:
+    path = tmp_path / "x.model"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InputError, match=f"x.model: {message}"):
+        Tokenizer.load(path)
+
+
+def aligned(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    """Sentence ends of texts in tokens."""
+    array = pa.array(texts, pa.string())
+    encoded = tokenizer.encode(texts)
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    sizes = np.array([len(text.encode()) for text in texts], np.int64)
+    tokens = np.concatenate(encoded)
+    ends, starts = sentence_token_ends(tokenizer, texts, tokens, offsets, sizes, *sentence_ends(array))
+    return [ends[a:b].tolist() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+
+
+def aligned_slowly(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The plain twin: a sentence has the tokens that begin before its end."""
+    ids = tokenizer.encode([text])[0]
+    begins = np.cumsum([0, *tokenizer.piece_bytes[ids]])[:-1]
+    ends = sentence_ends(pa.array([text], pa.string()))[0]
+    return sorted({int((begins < end).sum()) for end in ends})
+
+
+@given(texts=st.lists(st.one_of(odd_texts, st.sampled_from(TEXTS)), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_sentence_ends_in_tokens_agree_with_the_plain_twin(tokenizer: Tokenizer, texts: list[str]) -> None:
+    assert aligned(tokenizer, texts) == [aligned_slowly(tokenizer, text) for text in texts]
+
+
+def test_sentences_are_whole_tokens(tokenizer: Tokenizer) -> None:
+    text = "春天来了。河水变暖。The end."
+    ids, [ends] = tokenizer.encode([text])[0], aligned(tokenizer, [text])
+    parts = [tokenizer.decode(ids[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    assert parts == ["春天来了。", "河水变暖。", "The end."]
+
+
+def test_a_model_that_changes_the_text_is_aligned_too(foreign: Tokenizer) -> None:
+    """NFKC makes ！ and … shorter, 鑫 is unknown: the ends still fall behind the right tokens."""
+    text = "鑫鑫来了！春天来了……The end. Spring."
+    ids, [ends] = foreign.encode([text])[0], aligned(foreign, [text])
+    assert ends[-1] == len(ids)
+    assert len(ends) == 4
+    assert foreign.decode(ids[ends[2] :]).strip() == "Spring."
