@@ -1,0 +1,181 @@
+"""`manifest.json`: what a finished build consists of, with a hash of every byte.
+
+It is written last, so a folder with a manifest is a whole build. It holds no clock, host or path of the machine that
+built it: equal builds have equal manifests. `checksum` is the xxh3-64 of the canonical JSON (keys sorted, no spaces,
+ASCII) of everything else in it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import xxhash
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.shards.schema import FORMAT_VERSION
+
+__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
+
+MANIFEST_NAME = "manifest.json"
+ROLES = ("mask", "gmask", "smask", "sop", "eop", "cls", "eos", "pad")
+"""Special tokens that every build has."""
+
+
+def _plain_name(name: str) -> str:
+    parts = name.split("/")
+    if not re.fullmatch(r"[A-Za-z0-9._/-]+", name) or any(part in ("", ".", "..") for part in parts):
+        raise ValueError("names are relative paths of A-Z, a-z, 0-9, '.', '_' and '-' that stay in the folder")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class FileEntry(_Entry):
+    """A file of the build that is not a shard."""
+
+    bytes: Count
+    xxh3: Hash
+
+
+class ShardEntry(_Entry):
+    """A shard; `record_batches` are the xxh3-64 of each record batch's message."""
+
+    path: Name
+    rows: Count
+    bytes: Count
+    xxh3: Hash
+    record_batches: Annotated[tuple[Hash, ...], Field(strict=False)]
+
+
+class TokenizerEntry(_Entry):
+    """The tokenizer in `tokenizer.model` and the special tokens above it."""
+
+    hash: str = Field(min_length=1)
+    vocabulary_size: int = Field(ge=1, le=1 << 32)
+    special_tokens: dict[str, Count]
+    special_token_texts: dict[str, str]
+
+    @model_validator(mode="after")
+    def _all_there(self) -> "TokenizerEntry":
+        missing = [role for role in ROLES if role not in self.special_tokens]
+        if missing:
+            raise ValueError(f"special_tokens lacks {', '.join(missing)}")
+        if max(self.special_tokens.values()) >= self.vocabulary_size:
+            raise ValueError("special_tokens reach beyond vocabulary_size")
+        return self
+
+
+class Manifest(_Entry):
+    """A build: its shards in order, its other files, and what made them."""
+
+    format_version: int = Field(FORMAT_VERSION, ge=FORMAT_VERSION, le=FORMAT_VERSION)
+    fingerprint: str
+    """`fingerprint_of` the shards."""
+    recipe: dict[str, Any]
+    sequence_length: int = Field(ge=1, le=65535)
+    languages: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=256)]
+    """Codes; a row's `language` indexes them."""
+    tokenizer: TokenizerEntry
+    shards: Annotated[tuple[ShardEntry, ...], Field(strict=False)]
+    files: dict[Name, FileEntry]
+    counts: dict[str, int]
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        names = [shard.path for shard in self.shards] + list(self.files)
+        if len(set(names)) != len(names):
+            raise ValueError("a file is listed twice")
+        if self.fingerprint != fingerprint_of([shard.xxh3 for shard in self.shards]):
+            raise ValueError("fingerprint is not that of the shards")
+        step = self.rows_per_record_batch
+        for shard in self.shards:
+            if len(shard.record_batches) != -(-shard.rows // step):
+                raise ValueError(f"{shard.path}: {shard.rows} rows in {len(shard.record_batches)} batches of {step}")
+        return self
+
+    @property
+    def rows_per_record_batch(self) -> int:
+        """Rows of every record batch but a shard's last, by the recipe: rows are found by arithmetic."""
+        settings = self.recipe.get("shards")
+        step = settings.get("rows_per_record_batch") if isinstance(settings, dict) else None
+        if not isinstance(step, int) or step < 1:
+            raise ValueError("recipe.shards.rows_per_record_batch is missing")
+        return step
+
+    @property
+    def rows(self) -> int:
+        """Rows of the build."""
+        return sum(shard.rows for shard in self.shards)
+
+    def dumps(self) -> str:
+        """The text of `manifest.json`, checksum included; equal manifests have equal texts."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content | {"checksum": _checksum(content)}, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Manifest":
+        """Read and check the manifest of a build's folder.
+
+        Raises ShardError where there is no finished build or one of another format version, ShardCorruptError where
+        the manifest is damaged.
+        """
+        path = Path(folder) / MANIFEST_NAME
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ShardError(f"{folder} holds no finished build: no {MANIFEST_NAME}") from None
+        except OSError as error:
+            raise ShardError(f"{path}: cannot be read: {error.strerror}") from None
+        try:
+            content = json.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError):
+            raise ShardCorruptError(f"{path}: damaged: not JSON; copy the build again") from None
+        if not isinstance(content, dict):
+            raise ShardCorruptError(f"{path}: damaged: not a JSON object; copy the build again")
+        version = content.get("format_version")
+        if isinstance(version, int) and version != FORMAT_VERSION:
+            raise ShardError(
+                f"{path}: format version {version}; this glmdata reads version {FORMAT_VERSION}, use the one that built it"
+            )
+        if content.pop("checksum", None) != _checksum(content):
+            raise ShardCorruptError(f"{path}: damaged: its checksum does not fit its content; copy the build again")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "manifest"
+            raise ShardCorruptError(f"{path}: not a manifest: {where}: {first['msg']}") from None
+
+
+def fingerprint_of(shards: Sequence[str]) -> str:
+    """The fingerprint of a build: xxh3-128 in hex over the shards' own hashes, in order, one a line.
+
+    Equal fingerprints mean equal rows in equal order, in equal bytes.
+    """
+    return xxhash.xxh3_128_hexdigest("".join(f"{digest}\n" for digest in shards).encode())
+
+
+def locate(folder: str | os.PathLike[str], name: str) -> Path:
+    """Path of a listed file. Raises ShardError where a link leads it out of the folder."""
+    root = Path(folder).resolve()
+    path = (root / name).resolve()
+    if root not in path.parents:
+        raise ShardError(f"{Path(folder) / name}: leads out of the build's folder; put the file itself there")
+    return path
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_64_hexdigest(canonical.encode())

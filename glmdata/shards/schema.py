@@ -1,0 +1,169 @@
+"""The columns of a shard, and record batches made of numpy matrices without a copy.
+
+N rows, L tokens a row (the recipe's `sequence_length`). Nothing is nullable, so no validity bitmap is ever written and
+`column.flatten().to_numpy().reshape(N, L)` is a view of the file.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MATRIX_COLUMNS",
+    "OBJECTIVES",
+    "SCALAR_COLUMNS",
+    "column_views",
+    "make_batch",
+    "shard_schema",
+    "trim_batch",
+]
+
+FORMAT_VERSION = 1
+"""Version of the shard files and the manifest; another one is refused."""
+
+OBJECTIVES = ("token", "sentence", "document", "sft", "cloze", "seq2seq")
+"""What the codes in the column `objective` stand for."""
+
+MATRIX_COLUMNS = ("input_ids", "target_ids", "position_ids", "block_position_ids", "loss_mask")
+"""Columns of L values a row."""
+
+SCALAR_COLUMNS = ("sample_id", "context_length", "length", "objective", "language")
+"""Columns of one value a row."""
+
+_MAX_SEQUENCE_LENGTH = 65535  # positions and lengths are uint16
+
+
+def shard_schema(sequence_length: int, vocabulary_size: int) -> pa.Schema:
+    """The schema of every shard of a build; ids are uint16 where `vocabulary_size` <= 65536, else uint32.
+
+    Raises ValueError where a row of that length or such ids cannot be stored.
+    """
+    if not 0 < sequence_length <= _MAX_SEQUENCE_LENGTH:
+        raise ValueError(f"sequence_length must lie in 1 to {_MAX_SEQUENCE_LENGTH}, it is {sequence_length}")
+    if not 0 < vocabulary_size <= 1 << 32:
+        raise ValueError(f"vocabulary_size must lie in 1 to 2**32, it is {vocabulary_size}")
+    token = pa.uint16() if vocabulary_size <= 1 << 16 else pa.uint32()
+
+    def row_of(kind: pa.DataType) -> pa.DataType:
+        return pa.list_(pa.field("item", kind, nullable=False), sequence_length)
+
+    def list_of(kind: pa.DataType) -> pa.DataType:
+        return pa.list_(pa.field("item", kind, nullable=False))
+
+    kinds = {
+        "sample_id": pa.uint64(),
+        "input_ids": row_of(token),
+        "target_ids": row_of(token),
+        "position_ids": row_of(pa.uint16()),
+        "block_position_ids": row_of(pa.uint16()),
+        "loss_mask": row_of(pa.uint8()),
+        "context_length": pa.uint16(),
+        "length": pa.uint16(),
+        "objective": pa.uint8(),
+        "language": pa.uint8(),
+        "sentence_ends": list_of(pa.uint16()),
+        "document_ids": list_of(pa.binary(16)),
+    }
+    return pa.schema(
+        [pa.field(name, kind, nullable=False) for name, kind in kinds.items()],
+        metadata={"glmdata.format_version": str(FORMAT_VERSION), "glmdata.sequence_length": str(sequence_length)},
+    )
+
+
+def make_batch(schema: pa.Schema, **columns: Any) -> pa.RecordBatch:
+    """A record batch of all columns of `schema`, on the memory of the arrays given.
+
+    Args:
+        schema: what `shard_schema` returned.
+        columns: MATRIX_COLUMNS as arrays [N, L] and SCALAR_COLUMNS as arrays [N], of the schema's dtypes and
+            C-contiguous; `sentence_ends` and `document_ids` as pyarrow ListArrays of N lists.
+
+    Raises:
+        ValueError: a column is missing or unknown, or of another dtype or shape, or holds nulls.
+    """
+    if set(columns) != set(schema.names):
+        odd = sorted(set(columns) ^ set(schema.names))
+        raise ValueError(f"a batch has the columns of its schema; missing or unknown: {', '.join(odd)}")
+    arrays = [_exact_array(field, columns[field.name]) for field in schema]
+    lengths = {len(array) for array in arrays}
+    if len(lengths) != 1:
+        raise ValueError(f"columns of one batch have one length, found {sorted(lengths)}")
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def trim_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows on buffers that hold those rows and nothing else.
+
+    Arrow rounds a slice's buffers up to 8 bytes and writes the neighbours' bytes in the gap; a trimmed batch is written
+    the same wherever its rows came from.
+    Raises ValueError where the batch has other columns than `schema`.
+    """
+    if not batch.schema.equals(schema):
+        raise ValueError(f"a batch of other columns than the shard's: {batch.schema.names}")
+    views: dict[str, Any] = {}
+    for field in schema:
+        column = batch.column(field.name)
+        if column.null_count:
+            raise ValueError(f"column {field.name} holds nulls")
+        if pa.types.is_fixed_size_list(field.type):
+            views[field.name] = column.flatten().to_numpy().reshape(len(column), field.type.list_size)
+        else:
+            views[field.name] = column if pa.types.is_list(field.type) else column.to_numpy()
+    return make_batch(schema, **views)
+
+
+def column_views(batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
+    """Read-only views [N, L] of the MATRIX_COLUMNS and [N] of the SCALAR_COLUMNS of a batch as it lies in a file."""
+    views = {}
+    for name in (*SCALAR_COLUMNS, *MATRIX_COLUMNS):
+        column = batch.column(name)
+        kind = column.type
+        rows = len(column)
+        if name in MATRIX_COLUMNS:
+            flat = np.frombuffer(column.buffers()[-1], kind.value_type.to_pandas_dtype(), rows * kind.list_size)
+            views[name] = flat.reshape(rows, kind.list_size)
+        else:
+            views[name] = np.frombuffer(column.buffers()[-1], kind.to_pandas_dtype(), rows)
+    return views
+
+
+def _exact_array(field: pa.Field, column: Any) -> pa.Array:
+    """One column without a copy, without offset and without spare bytes."""
+    kind = field.type
+    if pa.types.is_list(kind):
+        return _exact_lists(field, column)
+    width = kind.list_size if pa.types.is_fixed_size_list(kind) else None
+    dtype = np.dtype((kind.value_type if width else kind).to_pandas_dtype())
+    shape = "[N]" if width is None else f"[N, {width}]"
+    fits = (
+        isinstance(column, np.ndarray)
+        and column.dtype == dtype
+        and column.flags.c_contiguous
+        and (column.ndim == 1 if width is None else column.ndim == 2 and column.shape[1] == width)
+    )
+    if not fits:
+        found = f"{column.dtype} {column.shape}" if isinstance(column, np.ndarray) else type(column).__name__
+        raise ValueError(f"column {field.name} must be a C-contiguous {dtype} array {shape}, it is {found}")
+    if width is None:
+        return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+    values = pa.Array.from_buffers(kind.value_type, column.size, [None, pa.py_buffer(column)])
+    return pa.Array.from_buffers(kind, len(column), [None], children=[values])
+
+
+def _exact_lists(field: pa.Field, column: Any) -> pa.Array:
+    item = field.type.value_type
+    if not (isinstance(column, pa.ListArray) and column.type.value_type == item):
+        raise ValueError(f"column {field.name} must be a ListArray of {item}, it is {getattr(column, 'type', column)}")
+    values = column.flatten()
+    if column.null_count or values.null_count:
+        raise ValueError(f"column {field.name} holds nulls")
+    offsets = column.offsets.to_numpy() if len(column) else np.zeros(1, np.int32)
+    width = item.bit_width // 8
+    data = values.buffers()[-1]
+    data = pa.py_buffer(b"") if data is None else data.slice(values.offset * width, len(values) * width)
+    items = pa.Array.from_buffers(item, len(values), [None, data])
+    starts = pa.py_buffer(np.ascontiguousarray(offsets - offsets[0], np.int32))
+    return pa.Array.from_buffers(field.type, len(column), [None, starts], children=[items])
