@@ -10,10 +10,13 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from glmdata.errors import ClusterError, ConfigError
@@ -25,6 +28,7 @@ TASK_DEADLINE_S = 3600.0
 """After a network cut Ray was not seen to rerun a task within 400 s; past this the engine does."""
 CONNECT_TIMEOUT_S = 5.0
 OBJECT_STORE_BYTES = 80 << 20  # results are a few kilobytes; data between stages lie in files
+FOLDER_PREFIX = "glmdata-ray-"
 _ADDRESS = re.compile(r"^(?:ray://)?(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})$")
 
 
@@ -37,6 +41,14 @@ def check_address(address: str) -> None:
         socket.create_connection((match["host"].strip("[]"), int(match["port"])), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(f"--address {address}: no Ray cluster answers there ({error})") from None
+
+
+def remove_stale_folders() -> None:
+    """Remove what builds of ours that were killed left of Ray in the temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class RayExecutor:
@@ -105,7 +117,8 @@ class RayExecutor:
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if self._address == "local":
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-            self._folder = tempfile.mkdtemp(prefix="glmdata-ray-")
+            remove_stale_folders()
+            self._folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
             options |= {
                 "num_cpus": self._workers,
                 "include_dashboard": False,
@@ -114,11 +127,15 @@ class RayExecutor:
             }
         import ray
 
+        handler = signal.getsignal(signal.SIGTERM)  # Ray puts its own there, which exits without a word
         try:
             ray.init(address=self._address, **options)
         except Exception as error:  # Ray raises many kinds, with many lines
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ClusterError(f"--address {self._address}: Ray did not start: {reason}") from error
+        finally:
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
         if self._workers is None:
             self.max_in_flight = max(4, 2 * int(ray.cluster_resources().get("CPU", 2)))
         self._task = ray.remote(num_cpus=1, max_retries=0)(perform)

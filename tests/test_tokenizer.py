@@ -36,6 +36,26 @@ def tokenizer(model: bytes) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
+def prefixed() -> Tokenizer:
+    """A lossless model with SentencePiece's dummy prefix."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS),
+        model_writer=model,
+        vocab_size=500,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["\n", "\t"],
+        minloglevel=2,
+    )
+    return Tokenizer(model.getvalue())
+
+
+@pytest.fixture(scope="module")
 def foreign() -> Tokenizer:
     """A model as others train them: NFKC, a dummy prefix, unknown pieces."""
     import sentencepiece
@@ -100,6 +120,18 @@ def test_a_long_text_is_encoded_in_parts_and_comes_back(tokenizer: Tokenizer, mo
     assert np.array_equal(tokenizer.encode([text])[0], whole)
     solid = "没有空格没有换行" * 200
     assert tokenizer.decode(tokenizer.encode([solid])[0]) == solid
+
+
+def test_a_dummy_prefix_stands_before_the_text_only(prefixed: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long texts and U+2581 are encoded in parts; no part but the first gets the prefix, and sentences stay aligned."""
+    text = "".join(TEXTS[:20])
+    whole, ends = prefixed.encode([text])[0], aligned(prefixed, [text])
+    for odd in ("a▁b▁▁c", "▁", "▁ a", text):
+        assert prefixed.decode(prefixed.encode([odd])[0]) == odd
+    monkeypatch.setattr(tokenizer_module, "MAX_ENCODE_CHARS", 200)
+    assert np.array_equal(prefixed.encode([text])[0], whole)
+    assert aligned(prefixed, [text]) == ends
+    assert prefixed.piece_ends(text)[-1] == len(text.encode())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ flatbuffer table whose fourth field is a vector of Blocks (offset int64, metadat
 import struct
 from typing import NamedTuple
 
-__all__ = ["Block", "FooterError", "record_batch_blocks"]
+import xxhash
+
+__all__ = ["Block", "FooterError", "record_batch_blocks", "record_batch_hashes"]
 
 _MAGIC = b"ARROW1"
 _HEADER = 8  # the magic, padded
@@ -55,6 +57,11 @@ def record_batch_blocks(data: memoryview) -> list[Block]:
             raise FooterError("its footer places a record batch outside the file or over another one")
         stop = block.stop
     return blocks
+
+
+def record_batch_hashes(data: memoryview) -> list[str]:
+    """xxh3-64 in hex of each record batch's message, metadata and body, as it lies in the file. Raises FooterError."""
+    return [xxhash.xxh3_64_hexdigest(data[block.offset : block.stop]) for block in record_batch_blocks(data)]
 
 
 def _blocks_vector(footer: memoryview) -> memoryview:

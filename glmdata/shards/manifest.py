@@ -140,16 +140,19 @@ class Manifest(_Entry):
             raise ShardError(f"{path}: cannot be read: {error.strerror}") from None
         try:
             content = json.loads(data.decode("utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("not an object")
+            checksum = content.pop("checksum", None)
+            intact = checksum == _checksum(content)
         except (ValueError, RecursionError):
-            raise ShardCorruptError(f"{path}: damaged: not JSON; copy the build again") from None
-        if not isinstance(content, dict):
-            raise ShardCorruptError(f"{path}: damaged: not a JSON object; copy the build again")
+            raise ShardCorruptError(f"{path}: damaged: not a JSON object; copy the build again") from None
         version = content.get("format_version")
         if isinstance(version, int) and version != FORMAT_VERSION:
             raise ShardError(
-                f"{path}: format version {version}; this glmdata reads version {FORMAT_VERSION}, use the one that built it"
+                f"{path}: format version {version}; this glmdata reads version {FORMAT_VERSION}, "
+                "use the one that built it"
             )
-        if content.pop("checksum", None) != _checksum(content):
+        if not intact:
             raise ShardCorruptError(f"{path}: damaged: its checksum does not fit its content; copy the build again")
         try:
             return cls.model_validate(content)

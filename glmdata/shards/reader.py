@@ -2,9 +2,11 @@
 
 Row -> (shard, record batch, place) is arithmetic on the manifest. Nothing but the manifest is read before the first
 row is asked for; each record batch is hashed once, before Arrow sees it.
-Measured on one core (L = 512, 64 rows a batch): 0.02 ms to verify and 0.02 ms to map a record batch.
+Measured on one core (L = 512, 64 rows a batch): a record batch takes 25 us when it is not at hand, and 15 us more to
+verify at first touch; scattered rows of batches at hand come at 140,000 a second as int64.
 """
 
+import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -59,7 +61,7 @@ class Shards:
     """Record batches of the build, numbered through all shards in order."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Read the manifest. Raises ShardError where there is no finished build, ShardCorruptError where it is damaged."""
+        """Read the manifest. Raises as Manifest.load: ShardError without a build, ShardCorruptError where damaged."""
         self.folder = os.fspath(folder)
         self.manifest = Manifest.load(folder)
         self.schema = shard_schema(self.manifest.sequence_length, self.manifest.tokenizer.vocabulary_size)
@@ -144,15 +146,15 @@ class Shards:
             IndexError: a number lies outside.
             ShardCorruptError, ShardError: as `batch`.
         """
-        rows = np.asarray(rows, np.int64)
-        if rows.size and not 0 <= rows.min() <= rows.max() < self.rows:
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.rows}")
-        found = dict(out) if out is not None else {name: self._room(name, len(rows)) for name in columns}
-        place = self._place(rows)
+        numbers = rows.astype(np.int64)
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < self.rows:
+            raise IndexError(f"rows {numbers.min()} to {numbers.max()} of {self.rows}")
+        found = dict(out) if out is not None else {name: self._room(name, len(numbers)) for name in columns}
+        place = self._place(numbers)
         order = np.argsort(place.batch, kind="stable")
         batches = place.batch[order]
-        cuts = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(rows)] if len(rows) else [0]
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+        cuts = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(numbers)] if len(numbers) else [0]
+        for start, stop in itertools.pairwise(cuts):
             views = self._view(int(batches[start]))
             if stop - start == 1:  # plain indices: three times as fast as arrays of one
                 to, source = int(order[start]), int(place.row[order[start]])

@@ -1,6 +1,5 @@
 """Record batches -> one shard file and its hashes."""
 
-import mmap
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import xxhash
 
-from glmdata.shards.footer import record_batch_blocks
+from glmdata.shards.footer import record_batch_hashes
 from glmdata.shards.schema import trim_batch
 from glmdata.storage import storage_errors
 
@@ -57,10 +56,12 @@ def write_shard(
 
 
 def _describe(path: Path, rows: int) -> ShardInfo:
-    """Hash the file just written, from the page cache (30 GB/s), as it lies there."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        with memoryview(mapped) as data:
-            hashes = tuple(
-                xxhash.xxh3_64_hexdigest(data[block.offset : block.stop]) for block in record_batch_blocks(data)
-            )
-            return ShardInfo(rows=rows, bytes=len(data), xxh3=xxhash.xxh3_64_hexdigest(data), record_batches=hashes)
+    """Hash the file just written as it lies there, from the page cache (30 GB/s)."""
+    with pa.memory_map(str(path)) as file:
+        data = memoryview(file.read_buffer())
+    return ShardInfo(
+        rows=rows,
+        bytes=len(data),
+        xxh3=xxhash.xxh3_64_hexdigest(data),
+        record_batches=tuple(record_batch_hashes(data)),
+    )

@@ -76,10 +76,11 @@ def sentence_token_ends(
     for document in range(count):
         found = out[out_offsets[document] : out_offsets[document + 1]]
         if not aligned[document]:
-            ids = tokens[offsets[document] : offsets[document + 1]]
-            token_ends = tokenizer.piece_ends(texts[document], ids)
+            token_ends = tokenizer.piece_ends(texts[document])
             places = ends[end_offsets[document] : end_offsets[document + 1]]
-            found = np.unique(np.minimum(np.searchsorted(token_ends, places, "left") + 1, len(ids))).astype(np.uint32)
+            found = np.unique(np.minimum(np.searchsorted(token_ends, places, "left") + 1, len(token_ends))).astype(
+                np.uint32
+            )
             found = found[found > 0]
         parts.append(found)
     lengths = np.array([len(part) for part in parts], np.int64)

@@ -21,6 +21,9 @@ __all__ = ["Tokenizer"]
 SPACE_SIGN = "\u2581"
 MAX_ENCODE_CHARS = 1 << 18  # a longer text is cut; 5 MB of lattice at 20 bytes a character
 MAX_MODEL_BYTES = 1 << 28
+NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
+"""`normalizer_spec { add_dummy_prefix: false }` of SentencePiece's ModelProto. Protocol buffers that are joined are
+merged, so a model followed by this is the same model without the prefix: for the inner parts of a text."""
 
 
 class Tokenizer:
@@ -45,6 +48,10 @@ class Tokenizer:
         self.piece_bytes = self._piece_bytes()
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
+        self._inner_processor = self._processor
+        if self.prefix_bytes:
+            self._inner_processor = sentencepiece.SentencePieceProcessor()
+            self._inner_processor.load_from_serialized_proto(model + NO_DUMMY_PREFIX)
         self._space_sign_ids = self._byte_ids(SPACE_SIGN)
 
     @classmethod
@@ -69,10 +76,7 @@ class Tokenizer:
     def encode(self, texts: Iterable[str]) -> list[npt.NDArray[np.int32]]:
         """Ids of each text, without special tokens."""
         texts = list(texts)
-        plain = [
-            text if len(text) <= MAX_ENCODE_CHARS and (SPACE_SIGN not in text or not self._space_sign_ids) else ""
-            for text in texts
-        ]
+        plain = ["" if self._is_odd(text) else text for text in texts]
         encoded: list[npt.NDArray[np.int32]] = self._processor.encode(plain, out_type="numpy", num_threads=1)
         return [
             ids if whole or not text else self._encode_odd(text)
@@ -101,30 +105,50 @@ class Tokenizer:
             return str(self._processor.id_to_piece(token)).replace(SPACE_SIGN, " ")
         return self.decode([token])
 
-    def piece_ends(self, text: str, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Byte offset in `text` at which each token ends, by SentencePiece's own alignment.
+    def piece_ends(self, text: str) -> npt.NDArray[np.int64]:
+        """Byte offset in `text` at which each token of `encode` ends, by SentencePiece's own alignment.
 
         Slow, right for any model: for those that change the text (NFKC, unknown pieces), where the lengths of
         pieces say nothing about bytes.
         """
-        places = self._processor.encode(text, out_type="offset_mapping")["offsets"]
-        sizes = np.zeros(len(text) + 1, np.int64)
-        np.cumsum([len(character.encode("utf-8", "replace")) for character in text], out=sizes[1:])
-        ends = np.array([sizes[min(end, len(text))] for _, end in places], np.int64)
-        if len(ends) != len(ids):  # a text encoded in parts: spread the tokens evenly
-            return np.linspace(0, sizes[-1], len(ids) + 1).astype(np.int64)[1:]
-        return ends
+        ends, start = [np.zeros(0, np.int64)], 0
+        for processor, part in self._parts(text):
+            size = len(part.encode("utf-8", "replace"))
+            if processor is None:
+                ends.append(start + np.arange(1, size + 1, dtype=np.int64))
+            else:
+                widths = [len(character.encode("utf-8", "replace")) for character in part]
+                sizes = np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
+                offsets = processor.encode(part, out_type="offset_mapping")["offsets"]
+                ends.append(start + sizes[np.minimum(np.array([end for _, end in offsets], np.int64), len(part))])
+            start += size
+        return np.concatenate(ends)
+
+    def _is_odd(self, text: str) -> bool:
+        return len(text) > MAX_ENCODE_CHARS or (SPACE_SIGN in text and bool(self._space_sign_ids))
 
     def _encode_odd(self, text: str) -> npt.NDArray[np.int32]:
         """A text with U+2581, or a very long one: encoded in parts that SentencePiece takes as they are."""
-        parts: list[npt.NDArray[np.int32]] = []
-        sections = text.split(SPACE_SIGN) if self._space_sign_ids else [text]
-        for number, section in enumerate(sections):
+        return np.concatenate(
+            [
+                np.array(self._space_sign_ids, np.int32)
+                if processor is None
+                else processor.encode(part, out_type="numpy", num_threads=1)
+                for processor, part in self._parts(text)
+            ]
+        )
+
+    def _parts(self, text: str) -> list[tuple[Any, str]]:
+        """Parts of a text and what encodes each; None stands for the byte pieces of U+2581."""
+        if not self._is_odd(text):
+            return [(self._processor, text)]
+        parts: list[tuple[Any, str]] = []
+        for number, section in enumerate(text.split(SPACE_SIGN) if self._space_sign_ids else [text]):
             if number:
-                parts.append(np.array(self._space_sign_ids, np.int32))
-            chunks = _chunks(section) if section else []
-            parts += self._processor.encode(chunks, out_type="numpy", num_threads=1) if chunks else []
-        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+                parts.append((None, SPACE_SIGN))
+            for chunk in _chunks(section) if section else ():
+                parts.append((self._processor if not parts else self._inner_processor, chunk))
+        return parts
 
     def _piece_bytes(self) -> npt.NDArray[np.int32]:
         """Bytes of text that each id stands for; -1 where that depends on the text (unknown)."""
@@ -144,9 +168,7 @@ class Tokenizer:
         return len(ids) > 0 and str(self._processor.id_to_piece(int(ids[0]))).startswith(SPACE_SIGN)
 
     def _byte_ids(self, text: str) -> list[int]:
-        """Byte pieces of a text; empty where the model has none, or would put a space before each part."""
-        if self._adds_prefix():
-            return []
+        """Byte pieces of a text; empty where the model has none."""
         ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
         return ids if all(self._processor.is_byte(token) for token in ids) else []
 
