@@ -1,4 +1,6 @@
-"""Whole builds, timed: python benchmarks/build.py [--corpus DIR] [--runs N]
+"""Whole builds, timed.
+
+    python benchmarks/build.py [--corpus DIR] [--runs N]
 
 Prints, for each engine, seconds (least and median of the runs), MB/s and the peak memory of the process tree; the same
 once more on the finished folder (nothing to do); `glmdata --help`; and the seconds of each stage. A tokenizer is

@@ -100,7 +100,7 @@ def _overview(folder: Path, as_json: bool) -> None:
     table.add_row("text tokens", tokens + (f"   padding {report['padding']:.1%}" if "padding" in report else ""))
     table.add_row(
         "tokenizer",
-        f"{tokenizer.vocabulary_size:,} ids, {len(set(tokenizer.special_tokens.values()))} of them special   {tokenizer.hash}",
+        f"{tokenizer.vocabulary_size:,} ids, {len(set(tokenizer.special_tokens.values()))} special   {tokenizer.hash}",
     )
     batches = sum(len(shard.record_batches) for shard in manifest.shards)
     table.add_row("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches")
@@ -142,10 +142,9 @@ def _verify(folder: Path, as_json: bool) -> None:
 
 
 def _sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
+    from glmdata.infilling.restore import restore
     from glmdata.shards.reader import Shards
     from glmdata.shards.schema import OBJECTIVES
-
-    from glmdata.infilling.restore import restore
     from glmdata.tokenization import Tokenizer
 
     shards = Shards(str(folder))
@@ -203,7 +202,8 @@ def _show(
     console.print(
         f"[bold]sample {number}[/bold]   {objective} objective   {language}   "
         f"length {length} of {len(row['input_ids'])}, context_length {context}   "
-        f"{len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   sample_id {int(row['sample_id'])}"
+        f"{len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   "
+        f"sample_id {int(row['sample_id'])}"
     )
     for source in sources:
         console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)

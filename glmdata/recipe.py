@@ -95,8 +95,8 @@ class DedupeSettings(Section):
     def _bands_fit(self) -> "DedupeSettings":
         if self.num_bands * self.rows_per_band > self.num_perm:
             raise ValueError(
-                f"num_bands {self.num_bands} x rows_per_band {self.rows_per_band} needs {self.num_bands * self.rows_per_band} "
-                f"permutations, num_perm is {self.num_perm}"
+                f"num_bands {self.num_bands} x rows_per_band {self.rows_per_band} needs "
+                f"{self.num_bands * self.rows_per_band} permutations, num_perm is {self.num_perm}"
             )
         return self
 
@@ -186,7 +186,12 @@ class Recipe(Section):
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases (a billion laughs fit in a kilobyte) and without a key given twice."""
+    """YAML without aliases (a billion laughs fit in a kilobyte), without a key given twice, and with `off` a word."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own name and kind)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

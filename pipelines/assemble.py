@@ -11,8 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
-from glmdata.shards.writer import write_shard
 
 from glmdata.balance import take_turns
 from glmdata.infilling.windows import Rows, fill_rows
@@ -20,6 +18,8 @@ from glmdata.pipelines.balance import Limit, Plan, Stream, read_stream
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import read_columns
 from glmdata.recipe import ObjectiveWeights, Recipe, ShardSettings, SpanSettings
+from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
+from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens
 
 __all__ = ["assemble", "cut_into_shards"]
@@ -201,7 +201,7 @@ def _stretch(
     start, stop = at_sentence(start), at_sentence(stop)
     chosen = np.flatnonzero((begins < stop) & (begins + taken > start) & (taken > 0))
     tokens, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
-    for place in chosen:
+    for place in chosen.tolist():
         first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
         row = files[int(stream.sources[place])]["tokens"][int(stream.rows[place])]
         tokens.append(row.values.to_numpy()[first:last])
@@ -295,11 +295,10 @@ def write_rows(arguments: ShardArguments, attempt: Attempt) -> dict[str, Any]:
     rows = pa.Table.from_batches(pieces, schema).combine_chunks().to_batches()[0]
     step = arguments.settings.rows_per_record_batch
     batches = [rows.slice(start, step) for start in range(0, rows.num_rows, step)]
-    compression = None if arguments.settings.compression == "none" else "zstd"
+    compression: Literal["zstd"] | None = None if arguments.settings.compression == "none" else "zstd"
     written = write_shard(attempt.output("shard.arrow"), schema, batches, compression=compression)
     return {
         "records": written.rows,
         "rows": written.rows,
-        "xxh3": written.xxh3,
         "record_batches": list(written.record_batches),
     }

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmdata.shards.manifest import Manifest, fingerprint_of
-
 import glmdata
 from glmdata.corpus.files import InputFile, find_files
 from glmdata.errors import InputError
@@ -20,6 +18,7 @@ from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.report import build_report, write_ledger
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
+from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
 from glmdata.storage import storage_errors, write_whole
 from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
 
@@ -109,19 +108,15 @@ def _publish(
     ledgers: Sequence[Result],
     report: dict[str, Any],
 ) -> Built:
-    listed, files = [], {}
+    listed: list[ShardEntry] = []
+    files: dict[str, FileEntry] = {}
     for number, shard in enumerate(shards):
         name = f"shards/part-{number:05d}-of-{len(shards):05d}.arrow"
         file = shard.files["shard.arrow"]
         folder.publish(engine.path(file), name)
+        batches = tuple(shard.counts["record_batches"])
         listed.append(
-            {
-                "path": name,
-                "rows": shard.counts["rows"],
-                "bytes": file.bytes,
-                "xxh3": shard.counts["xxh3"],
-                "record_batches": shard.counts["record_batches"],
-            }
+            ShardEntry(path=name, rows=shard.counts["rows"], bytes=file.bytes, xxh3=file.xxh3, record_batches=batches)
         )
     named = {"tokenizer.model": model}
     for number, result in enumerate(ledgers):
@@ -129,19 +124,19 @@ def _publish(
             named[f"{kind}/part-{number:05d}-of-{len(ledgers):05d}.parquet"] = result.files[f"{kind}.parquet"]
     for name, file in named.items():
         folder.publish(engine.path(file), name)
-        files[name] = {"bytes": file.bytes, "xxh3": file.xxh3}
+        files[name] = FileEntry(bytes=file.bytes, xxh3=file.xxh3)
     manifest = Manifest(
-        fingerprint=fingerprint_of([shard["xxh3"] for shard in listed]),
+        fingerprint=fingerprint_of([shard.xxh3 for shard in listed]),
         recipe=recipe.model_dump(mode="json"),
         sequence_length=recipe.sequence_length,
-        languages=list(plan.languages),
-        tokenizer={
-            "hash": tokenizer.hash,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "special_tokens": tokenizer.special.by_role(),
-            "special_token_texts": SPECIAL_TEXTS,
-        },
-        shards=listed,
+        languages=plan.languages,
+        tokenizer=TokenizerEntry(
+            hash=tokenizer.hash,
+            vocabulary_size=tokenizer.vocabulary_size,
+            special_tokens=tokenizer.special.by_role(),
+            special_token_texts=SPECIAL_TEXTS,
+        ),
+        shards=tuple(listed),
         files=files,
         counts={
             "records_in": report["records_in"],

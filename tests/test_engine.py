@@ -156,17 +156,17 @@ def test_a_job_that_loses_every_worker_ends_the_build(tmp_path: Path) -> None:
 
 
 def test_an_error_for_the_user_passes_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="^0 is no good$"):
+    with pytest.raises(InputError, match=r"^0 is no good$"):
         engine(tmp_path)[0].run("refusals", jobs(1, refuse))
 
 
 def test_a_defect_names_stage_and_partition(tmp_path: Path) -> None:
-    with pytest.raises(TaskFailedError, match="stage stumbles, partition 0: ZeroDivisionError: oh"):
+    with pytest.raises(TaskFailedError, match=r"stage stumbles, partition 0: ZeroDivisionError: oh"):
         engine(tmp_path)[0].run("stumbles", jobs(1, stumble))
 
 
 def test_a_full_disk_is_told_with_the_file_and_the_cure(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="stage big, partition 0 .*big: no space is left on the device; make room"):
+    with pytest.raises(StorageError, match=r"stage big, partition 0 .*big: no space is left on the device; make room"):
         engine(tmp_path)[0].run("big", jobs(1, fill_disk))
 
 

@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("glmdata", "pipelines", "cli")
@@ -21,7 +21,7 @@ def tree() -> set[str]:
     for folder in SOURCES:
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
-            if path.is_file() and "__pycache__" not in path.parts and not (ROOT / "glmdata" / "cli" in path.parents):
+            if path.is_file() and "__pycache__" not in path.parts and ROOT / "glmdata" / "cli" not in path.parents:
                 found.add((inside if folder == "glmdata" else Path("glmdata") / inside).as_posix())
     return {name for name in found if name.endswith((".py", ".yaml", "py.typed"))}
 
@@ -113,7 +113,7 @@ def test_heavy_packages_are_not_imported_before_they_are_needed(statement: str, 
 
 
 def test_imports_point_one_way() -> None:
-    """cli -> pipelines -> glmdata; Ray only in pipelines, click and rich only in cli, torch only in the consumer."""
+    """The order is cli -> pipelines -> glmdata; Ray only in pipelines, click and rich only in cli, torch only in the consumer."""
     import ast
 
     allowed = {

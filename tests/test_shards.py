@@ -516,7 +516,9 @@ def test_a_shard_of_other_columns_with_a_right_hash_is_told(build, tmp_path):
     folder = copied(build, tmp_path / "b")
     path = folder / "shards/part-00000-of-00003.arrow"
     other = shard_schema(LENGTH, 70000)
-    info = write_shard(path, other, [batch_of([random_row(n) for n in range(a, a + 8)], other) for a in range(0, 40, 8)])
+    info = write_shard(
+        path, other, [batch_of([random_row(n) for n in range(a, a + 8)], other) for a in range(0, 40, 8)]
+    )
 
     def point_at_it(content):
         shard = content["shards"][0]

@@ -211,6 +211,10 @@ def test_what_is_no_state_is_refused(build, state):
 # ---------------------------------------------------------------- workers
 
 
+MANY_WORKERS = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than this machine has cores
+
+
+@MANY_WORKERS
 @pytest.mark.parametrize(("workers", "start"), [(0, None), (1, "fork"), (2, "fork"), (3, "fork"), (2, "spawn")])
 def test_the_order_does_not_depend_on_workers(build, workers, start):
     stream = stream_of(build, 9, seed=7, dp_rank=1, dp_world=2, epochs=2)
@@ -220,6 +224,7 @@ def test_the_order_does_not_depend_on_workers(build, workers, start):
     assert numbers(loader) == wanted
 
 
+@MANY_WORKERS
 def test_a_loader_with_workers_resumes_by_counted_batches(build):
     """The way the class documents."""
     stream = stream_of(build, 9, seed=7)

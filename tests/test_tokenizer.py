@@ -1,6 +1,7 @@
 """The tokenizer: lossless, deterministic, special ids out of reach of text, sentences aligned."""
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from glmdata.tokenization.alignment import sentence_token_ends
 from glmdata.tokenization.training import train_tokenizer
 
 TEXTS = [
-    f"春天来了，{i} 只小鸟在树上唱歌。Spring came, and {i} birds sang in the tree!\n河水慢慢变暖；孩子们跑出门去。\tThe end, Mr. {i}."
+    f"春天来了，{i} 只小鸟在树上唱歌。Spring came, and {i} birds sang in the tree!\n"
+    f"河水慢慢变暖；孩子们跑出门去。\tThe end, Mr. {i}."
     for i in range(200)
 ]
 SETTINGS = TokenizerSettings(vocabulary_size=500)
@@ -153,7 +155,7 @@ def aligned(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     sizes = np.array([len(text.encode()) for text in texts], np.int64)
     tokens = np.concatenate(encoded)
     ends, starts = sentence_token_ends(tokenizer, texts, tokens, offsets, sizes, *sentence_ends(array))
-    return [ends[a:b].tolist() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [ends[a:b].tolist() for a, b in itertools.pairwise(starts)]
 
 
 def aligned_slowly(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -31,6 +31,9 @@ CACHE_BYTES = 64 << 20
 VIEWS_BYTES = 4096
 """What the array objects of one mapped record batch take."""
 
+ARROW_ALIGNMENT = 64
+"""Writers may count the padding of a buffer as part of it."""
+
 Views = dict[str, npt.NDArray[Any]]
 
 
@@ -46,6 +49,21 @@ class _Place(NamedTuple):
 
     batch: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+
+
+def _has_form(batch: pa.RecordBatch) -> bool:
+    """Whether the values are as wide as the schema has them, and no nulls.
+
+    A message does not tell its types: 32-bit ids would be read as twice as many of 16 bits without a word.
+    """
+    for column in batch.columns:
+        if column.null_count:
+            return False
+        if not pa.types.is_list(column.type):
+            spare = column.buffers()[-1].size - column.nbytes
+            if not 0 <= spare < ARROW_ALIGNMENT:
+                return False
+    return True
 
 
 class Shards:
@@ -101,17 +119,18 @@ class Shards:
         mapped = self._map(index)
         block = mapped.blocks[local]
         message = mapped.data.slice(block.offset, block.metadata + block.body)
-        if not self._verified[number]:
-            if xxhash.xxh3_64_hexdigest(message) != shard.record_batches[local]:
-                raise self._corrupt(shard, local, "differs from what the manifest says")
-            self._verified[number] = 1
+        if not self._verified[number] and xxhash.xxh3_64_hexdigest(message) != shard.record_batches[local]:
+            raise self._corrupt(shard, local, "differs from what the manifest says")
         try:
             batch = pa.ipc.read_record_batch(message, self.schema)
             batch.validate()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._corrupt(shard, local, f"is none of this build: {error}") from None
-        if batch.num_rows != min(self._step, shard.rows - local * self._step):
-            raise self._corrupt(shard, local, f"has {batch.num_rows} rows")
+        if not self._verified[number]:
+            expected = min(self._step, shard.rows - local * self._step)
+            if batch.num_rows != expected or not _has_form(batch):
+                raise self._corrupt(shard, local, f"is not {expected} rows of the manifest's form")
+            self._verified[number] = 1
         return batch
 
     def row(self, number: int) -> dict[str, Any]:

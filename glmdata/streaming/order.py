@@ -90,8 +90,11 @@ def _mix(values: Numbers) -> Numbers:
 
 
 def _round_keys(seed: int, epochs: Numbers) -> Numbers:
-    """[_ROUNDS, epochs]: draws 0, 1, ... of the key (seed, epoch), built as in glmdata.randomness."""
-    key = _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) ^ _mix(epochs + _GOLDEN))
+    """[_ROUNDS, epochs]: SplitMix64 from the seed, draw `epoch` of which is the key that the rounds' draws start at.
+
+    One inside the other, since a sum or XOR of the two would give seed 1, epoch 2 the order of seed 2, epoch 1.
+    """
+    key = _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) + (epochs + np.uint64(1)) * _GOLDEN)
     counters = np.arange(1, _ROUNDS + 1, dtype=np.uint64)[:, None]
     return _mix(key + counters * _GOLDEN)
 
