@@ -2,8 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -11,8 +12,12 @@ from glmdata.errors import ConfigError
 
 __all__ = ["command"]
 
+T = TypeVar("T")
+
 CONTEXT_TOKENS = 4
-"""Tokens shown on each side of a mask token; all with --all."""
+"""Tokens of Part A shown on each side of a mask token; all with --all."""
+SPAN_TOKENS = 12
+"""Tokens shown at each end of a long span in Part B; all with --all."""
 
 
 @click.command("inspect", no_args_is_help=True)
@@ -23,7 +28,12 @@ CONTEXT_TOKENS = 4
     metavar="I",
     help="Show the I-th sample, counted from 0 in the shards' order.",
 )
-@click.option("--all", "all_tokens", is_flag=True, help="With --sample: all tokens, not only those around masks.")
+@click.option(
+    "--all",
+    "all_tokens",
+    is_flag=True,
+    help="With --sample: all tokens, not only those around masks and at the ends of spans.",
+)
 @click.option(
     "--verify", "verify_", is_flag=True, help="Check every file, hash and sample; exit 1 and the place of each fault."
 )
@@ -192,6 +202,7 @@ def _show(
     sources: list[dict[str, Any]],
     all_tokens: bool,
 ) -> None:
+    import numpy as np
     from rich.text import Text
 
     from glmdata.cli.render import Token, span_colour, token_grid
@@ -200,10 +211,9 @@ def _show(
     length, context = int(row["length"]), int(row["context_length"])
     masked = sum(int(end - start) for start, end in restored.spans)
     console.print(
-        f"[bold]sample {number}[/bold]   {objective} objective   {language}   "
-        f"length {length} of {len(row['input_ids'])}, context_length {context}   "
-        f"{len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   "
-        f"sample_id {int(row['sample_id'])}"
+        f"[bold]sample {number}[/bold]   {objective}   {language}   length {length}/{len(row['input_ids'])}   "
+        f"context_length {context}   {len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   "
+        f"id {int(row['sample_id'])}"
     )
     for source in sources:
         console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)
@@ -224,19 +234,24 @@ def _show(
     in_b = {position: place for place, position in enumerate(starts)}
 
     def token(at: int, span: int | None) -> Token:
-        return Token(
-            tokenizer.piece(int(row["input_ids"][at])), int(positions[at]), int(row["block_position_ids"][at]), span
-        )
+        number = int(row["input_ids"][at])
+        text = "[sop]" if number == tokenizer.special.sop else tokenizer.piece(number)
+        return Token(text, int(positions[at]), int(row["block_position_ids"][at]), span)
 
-    part_a: list[Token | None] = []
-    for at in range(context):
-        near = any(abs(at - mask) <= CONTEXT_TOKENS for mask in starts) if not all_tokens else True
-        if near or at in (0, context - 1):
-            part_a.append(token(at, in_b.get(at)))
-        elif part_a and part_a[-1] is not None:
-            part_a.append(None)
-    token_grid(console, "Part A", part_a)
-    token_grid(console, "Part B", [token(at, in_b[int(positions[at])]) for at in range(context, length)])
+    edges = np.array([at for at in range(context, length) if int(row["block_position_ids"][at]) == 1] + [length])
+    masks = np.array([0, context - 1, *starts])
+    part_a = [at for at in range(context) if all_tokens or np.abs(masks - at).min() <= CONTEXT_TOKENS]
+    part_b = [at for at in range(context, length) if all_tokens or np.abs(edges - at).min() <= SPAN_TOKENS]
+    token_grid(console, "Part A", _with_gaps(part_a, lambda at: token(at, in_b.get(at))))
+    token_grid(console, "Part B", _with_gaps(part_b, lambda at: token(at, in_b[int(positions[at])])))
+
+
+def _with_gaps(places: list[int], token: Callable[[int], T]) -> list[T | None]:
+    """Tokens at rising places, None where places are left out."""
+    found: list[T | None] = []
+    for before, at in zip([at - 1 for at in places[:1]] + places, places, strict=False):
+        found += [token(at)] if at == before + 1 else [None, token(at)]
+    return found
 
 
 def _sources(folder: Path, ids: list[bytes]) -> list[dict[str, Any]]:

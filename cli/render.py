@@ -37,7 +37,9 @@ def token_grid(console: Console, title: str, tokens: Sequence[Token | None]) -> 
     def flush() -> None:
         nonlocal width, first
         for line, label in zip(lines, (title if first else "", "row 0", "row 1"), strict=True):
-            console.print(Text(label.ljust(head), style="dim") + line, no_wrap=True, crop=False, soft_wrap=True)
+            text = Text(no_wrap=True)
+            text.append(label.ljust(head), "dim").append_text(line)
+            console.print(text, crop=False, soft_wrap=True)
         console.print()
         for number in range(3):
             lines[number] = Text()

@@ -85,10 +85,10 @@ def test_the_committed_corpus_is_what_the_script_writes(script, tmp_path, monkey
     expected = {file.relative_to(tmp_path).as_posix(): file.read_bytes() for file in tmp_path.rglob("*.*")}
     actual = {file.relative_to(CORPUS).as_posix(): file.read_bytes() for file in CORPUS.rglob("*.*")}
     assert sorted(expected) == sorted(actual) == sorted(script.LAYOUT)
-    for uri in expected:
-        assert content(uri, expected[uri]) == content(uri, actual[uri]), uri
+    for uri, data in expected.items():
+        assert content(uri, data) == content(uri, actual[uri]), uri
     if written_by_the_same_libraries():
-        assert [uri for uri in expected if expected[uri] != actual[uri]] == []
+        assert [uri for uri, data in expected.items() if data != actual[uri]] == []
     assert sum(map(len, actual.values())) < 600_000
     assert "10 files" in capsys.readouterr().out
 

@@ -13,7 +13,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.shards import reader
 from glmdata.shards.footer import FooterError, record_batch_blocks
 from glmdata.shards.manifest import Manifest, fingerprint_of
@@ -171,7 +171,7 @@ def test_hashes_are_those_of_the_file_and_of_each_message(tmp_path):
 
 
 def test_a_frozen_shard_keeps_its_bytes(tmp_path):
-    """Another hash here means other bytes from the same rows: a change of format, or a pyarrow that writes otherwise."""
+    """Another hash here means other bytes from the same rows: another format, or a pyarrow that writes otherwise."""
     rows = [random_row(n) | {"sentence_ends": [3], "input_ids": list(range(LENGTH))} for n in range(5)]
     fixed = [row | {name: [1] * LENGTH for name in MATRIX_COLUMNS[1:]} | {"length": 9} for row in rows]
     fixed = [row | {"context_length": 4, "sample_id": n} for n, row in enumerate(fixed)]
@@ -189,6 +189,12 @@ def test_batches_of_other_columns_or_with_nulls_are_not_written(tmp_path):
     holed = batch.set_column(6, SCHEMA.field(6), pa.array([None], pa.uint16()))
     with pytest.raises(ValueError, match="nulls"):
         trim_batch(holed, SCHEMA)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_said_to_be_full():
+    with pytest.raises(StorageError, match="no space is left"):
+        write_shard("/dev/full", SCHEMA, [batch_of([random_row(n) for n in range(500)], SCHEMA)])
 
 
 # ---------------------------------------------------------------- footer
@@ -229,7 +235,7 @@ def test_a_manifest_comes_back_as_it_was_written(build):
 
 
 def test_a_folder_without_a_manifest_holds_no_build(tmp_path):
-    with pytest.raises(ShardError, match="holds no finished build: no manifest.json"):
+    with pytest.raises(ShardError, match=r"holds no finished build: no manifest\.json"):
         Manifest.load(tmp_path)
     with pytest.raises(ShardError, match="holds no finished build"):
         Manifest.load(tmp_path / "nowhere")
@@ -388,6 +394,11 @@ def test_cut_missing_and_misplaced_shards_are_refused(build, tmp_path):
     third.symlink_to(outside)
     with pytest.raises(ShardError, match="leads out of the build's folder"):
         Shards(folder).row(99)
+    third.unlink()
+    third.symlink_to(third)
+    with pytest.raises(ShardError, match=third.name):
+        Shards(folder).row(99)
+    assert [p.path.split("/")[-1] for p in verify(folder)] == [first.name, second.name, third.name]
 
 
 # ---------------------------------------------------------------- verification

@@ -239,6 +239,17 @@ def test_a_loader_with_workers_resumes_by_counted_batches(build):
     assert numbers(first) + numbers(take(loader, 4)) == rows_at(np.arange(81), seed=7, size=ROWS).tolist()
 
 
+def test_workers_that_stay_alive_begin_again_together(build):
+    stream = stream_of(build, 9, seed=7, epochs=1)
+    loader = torch.utils.data.DataLoader(
+        stream, batch_size=None, num_workers=2, multiprocessing_context="fork", persistent_workers=True
+    )
+    first = numbers(take(loader, 3))
+
+    assert numbers(loader) == numbers(loader) == numbers(stream)
+    assert first == rows_at(np.arange(27), seed=7, size=ROWS).tolist()
+
+
 def test_a_stream_pickles_small_after_use(build):
     stream = stream_of(build, 9, seed=7)
     take(stream, 3)

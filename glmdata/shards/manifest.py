@@ -171,9 +171,12 @@ def fingerprint_of(shards: Sequence[str]) -> str:
 
 
 def locate(folder: str | os.PathLike[str], name: str) -> Path:
-    """Path of a listed file. Raises ShardError where a link leads it out of the folder."""
+    """Path of a listed file. Raises ShardError where a link leads it out of the folder, or in circles."""
     root = Path(folder).resolve()
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (OSError, RuntimeError):
+        raise ShardError(f"{Path(folder) / name}: a link in circles; put the file itself there") from None
     if root not in path.parents:
         raise ShardError(f"{Path(folder) / name}: leads out of the build's folder; put the file itself there")
     return path

@@ -46,7 +46,8 @@ class ShardStream(IterableDataset[Batch]):
 
     Under a DataLoader pass ``batch_size=None``; with workers, worker w makes every W-th whole batch, and the order
     stays the same. The workers work on copies, so **this stream then does not see what was delivered**: count batches
-    yourself and save ``stream.state_dict()`` with ``samples_consumed`` raised by batches x batch_size x dp_world.
+    yourself and save ``stream.state_dict()`` with ``samples_consumed`` raised by batches x batch_size x dp_world; every
+    iteration of such a loader begins where the stream stood when the workers started, so iterate it once.
     Without workers (num_workers=0, or no DataLoader) `state_dict` is exact.
 
     Nothing but the manifest is read before the first batch; a pickled stream holds no data. Never touches
@@ -184,11 +185,12 @@ class ShardStream(IterableDataset[Batch]):
             rows = self._rows(slices)
             for step, positions, chosen in zip(mine.tolist(), slices, rows, strict=True):
                 batch = self._gather(chosen, 0 if total is None else int((positions >= total).sum()))
-                reached = start + (step + 1) * size
-                self._consumed = reached if total is None else min(reached, total)
+                if worker is None:
+                    reached = start + (step + 1) * size
+                    self._consumed = reached if total is None else min(reached, total)
                 yield batch
             first = stop
-        self._at_end = True
+        self._at_end = worker is None
 
     def _total(self) -> int | None:
         return None if self.epochs is None else self.epochs * self._shards.rows
