@@ -1,23 +1,12 @@
 """`glmdata inspect`."""
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from glmdata.errors import ConfigError
-
 __all__ = ["command"]
-
-T = TypeVar("T")
-
-CONTEXT_TOKENS = 4
-"""Tokens of Part A shown on each side of a mask token; all with --all."""
-SPAN_TOKENS = 12
-"""Tokens shown at each end of a long span in Part B; all with --all."""
 
 
 @click.command("inspect", no_args_is_help=True)
@@ -37,27 +26,42 @@ SPAN_TOKENS = 12
 @click.option(
     "--verify", "verify_", is_flag=True, help="Check every file, hash and sample; exit 1 and the place of each fault."
 )
+@click.option("--at", "step", type=click.IntRange(min=0), metavar="STEP", help="Show the batch of a training step.")
+@click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: whose batch.")
+@click.option("--world", type=click.IntRange(min=1), default=1, show_default=True, help="With --at: how many ranks.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="With --at: of one rank.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: of the order.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(folder: Path, sample: int | None, all_tokens: bool, verify_: bool, as_json: bool) -> None:
+def command(
+    folder: Path,
+    sample: int | None,
+    all_tokens: bool,
+    verify_: bool,
+    step: int | None,
+    rank: int,
+    world: int,
+    batch_size: int,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Look into a finished build.
 
     Without options one screen of figures, from the manifest alone.
     """
-    if sample is not None and verify_:
-        raise click.UsageError("give --sample or --verify, not both")
+    if (sample is not None) + verify_ + (step is not None) > 1:
+        raise click.UsageError("give one of --sample, --verify and --at")
     if verify_:
         _verify(folder, as_json)
     elif sample is not None:
-        _sample(folder, sample, all_tokens, as_json)
+        from glmdata.cli.sample import show_sample
+
+        show_sample(folder, sample, all_tokens, as_json)
+    elif step is not None:
+        from glmdata.cli.sample import show_batch
+
+        show_batch(folder, step, rank, world, batch_size, seed, as_json)
     else:
         _overview(folder, as_json)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    width = None if os.environ.get("COLUMNS") or os.isatty(1) else 120
-    return Console(highlight=False, width=width)
 
 
 def _overview(folder: Path, as_json: bool) -> None:
@@ -85,6 +89,8 @@ def _overview(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     from rich.table import Table
+
+    from glmdata.cli.render import make_console
 
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
@@ -114,7 +120,7 @@ def _overview(folder: Path, as_json: bool) -> None:
     )
     batches = sum(len(shard.record_batches) for shard in manifest.shards)
     table.add_row("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches")
-    console = _console()
+    console = make_console()
     console.print(table)
     console.print(
         f"\n[dim]A sample: glmdata inspect {folder} --sample 0      All checks: glmdata inspect {folder} --verify[/dim]"
@@ -149,120 +155,3 @@ def _verify(folder: Path, as_json: bool) -> None:
         click.echo(f"{folder}: every file, hash and sample is as it should be")
     if problems:
         raise SystemExit(1)
-
-
-def _sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
-    from glmdata.infilling.restore import restore
-    from glmdata.shards.reader import Shards
-    from glmdata.shards.schema import OBJECTIVES
-    from glmdata.tokenization import Tokenizer
-
-    shards = Shards(str(folder))
-    if number >= shards.rows:
-        raise ConfigError(f"--sample {number}: {folder} has {shards.rows} samples, 0 to {shards.rows - 1}")
-    row = shards.row(number)
-    tokenizer = Tokenizer.load(folder / "tokenizer.model")
-    length, context = int(row["length"]), int(row["context_length"])
-    restored = restore(row["input_ids"], row["position_ids"], row["block_position_ids"], context, length)
-    sources = _sources(folder, list(row["document_ids"]))
-    objective = OBJECTIVES[int(row["objective"])]
-    language = shards.manifest.languages[int(row["language"])]
-    if as_json:
-        found = {
-            "sample": number,
-            "sample_id": int(row["sample_id"]),
-            "objective": objective,
-            "language": language,
-            "context_length": context,
-            "length": length,
-            "text": tokenizer.decode(restored.tokens),
-            "spans": [
-                {"start": int(s), "end": int(e), "text": tokenizer.decode(restored.tokens[s:e])}
-                for s, e in restored.spans
-            ],
-            "part_b_order": restored.order.tolist(),
-            "documents": sources,
-            **{
-                name: [int(value) for value in row[name][:length]]
-                for name in ("input_ids", "target_ids", "loss_mask", "position_ids", "block_position_ids")
-            },
-        }
-        click.echo(json.dumps(found, ensure_ascii=False))
-        return
-    _show(number, row, tokenizer, restored, objective, language, sources, all_tokens)
-
-
-def _show(
-    number: int,
-    row: dict[str, Any],
-    tokenizer: Any,
-    restored: Any,
-    objective: str,
-    language: str,
-    sources: list[dict[str, Any]],
-    all_tokens: bool,
-) -> None:
-    import numpy as np
-    from rich.text import Text
-
-    from glmdata.cli.render import Token, span_colour, token_grid
-
-    console = _console()
-    length, context = int(row["length"]), int(row["context_length"])
-    masked = sum(int(end - start) for start, end in restored.spans)
-    console.print(
-        f"[bold]sample {number}[/bold]   {objective}   {language}   length {length}/{len(row['input_ids'])}   "
-        f"context_length {context}   {len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   "
-        f"id {int(row['sample_id'])}"
-    )
-    for source in sources:
-        console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)
-    console.print()
-
-    place_in_b = {int(span): place for place, span in enumerate(restored.order)}
-    text, last = Text(), 0
-    for span, (start, end) in enumerate(restored.spans):
-        text.append(tokenizer.decode(restored.tokens[last:start]))
-        text.append(tokenizer.decode(restored.tokens[start:end]), f"reverse {span_colour(place_in_b[span])}")
-        last = end
-    text.append(tokenizer.decode(restored.tokens[last:]))
-    console.print(text, soft_wrap=False)
-    console.print()
-
-    positions = row["position_ids"]
-    starts = {int(positions[at]): None for at in range(context, length)}
-    in_b = {position: place for place, position in enumerate(starts)}
-
-    def token(at: int, span: int | None) -> Token:
-        number = int(row["input_ids"][at])
-        text = "[sop]" if number == tokenizer.special.sop else tokenizer.piece(number)
-        return Token(text, int(positions[at]), int(row["block_position_ids"][at]), span)
-
-    edges = np.array([at for at in range(context, length) if int(row["block_position_ids"][at]) == 1] + [length])
-    masks = np.array([0, context - 1, *starts])
-    part_a = [at for at in range(context) if all_tokens or np.abs(masks - at).min() <= CONTEXT_TOKENS]
-    part_b = [at for at in range(context, length) if all_tokens or np.abs(edges - at).min() <= SPAN_TOKENS]
-    token_grid(console, "Part A", _with_gaps(part_a, lambda at: token(at, in_b.get(at))))
-    token_grid(console, "Part B", _with_gaps(part_b, lambda at: token(at, in_b[int(positions[at])])))
-
-
-def _with_gaps(places: list[int], token: Callable[[int], T]) -> list[T | None]:
-    """Tokens at rising places, None where places are left out."""
-    found: list[T | None] = []
-    for before, at in zip([at - 1 for at in places[:1]] + places, places, strict=False):
-        found += [token(at)] if at == before + 1 else [None, token(at)]
-    return found
-
-
-def _sources(folder: Path, ids: list[bytes]) -> list[dict[str, Any]]:
-    """Where documents came from, by the ledger."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    found: dict[bytes, dict[str, Any]] = {}
-    for path in sorted((folder / "ledger").glob("*.parquet")):
-        table = pq.read_table(path, columns=["document_id", "uri", "record"])
-        chosen = table.filter(pc.is_in(table["document_id"], pa.array(ids, pa.binary(16))))
-        found |= {row["document_id"]: {"uri": row["uri"], "record": row["record"]} for row in chosen.to_pylist()}
-    return [{"document_id": i.hex(), **found.get(i, {"uri": "?", "record": -1})} for i in ids]

@@ -1,5 +1,6 @@
 """One sample as a person reads it: text with its spans in place, tokens with both rows of positions."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Token", "span_colour", "token_grid"]
+__all__ = ["Token", "make_console", "span_colour", "token_grid"]
 
 _COLOURS = ("bright_cyan", "bright_magenta", "bright_green", "bright_yellow", "bright_blue", "bright_red")
 _VISIBLE = str.maketrans({"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·"})
@@ -21,6 +22,11 @@ class Token:
     position: int
     block_position: int
     span: int | None
+
+
+def make_console() -> Console:
+    """Where results are printed: as wide as the terminal, 120 columns in a pipe."""
+    return Console(highlight=False, width=None if os.environ.get("COLUMNS") or os.isatty(1) else 120)
 
 
 def span_colour(span: int) -> str:

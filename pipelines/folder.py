@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glmdata.corpus.files import InputFile
-from glmdata.errors import BuildExistsError, BuildRunningError, StorageError
+from glmdata.errors import BuildExistsError, BuildRunningError
 from glmdata.recipe import Recipe, describe_difference
 from glmdata.storage import storage_errors, sync_folder, write_whole
 
@@ -140,12 +140,11 @@ class BuildFolder:
 
     def _refuse_strangers(self) -> None:
         """A folder with other people's files is not built into, let alone cleared."""
-        try:
-            entries = {entry.name for entry in self.path.iterdir()}
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError(f"--out {self.path}: {error.strerror}; choose another folder") from None
+        with storage_errors("--out"):
+            try:
+                entries = {entry.name for entry in self.path.iterdir()}
+            except FileNotFoundError:
+                return
         if entries and WORK not in entries and "manifest.json" not in entries:
             raise BuildExistsError(
                 f"--out {self.path} holds other files ({', '.join(sorted(entries)[:3])}) and no build of glmdata; "

@@ -113,7 +113,7 @@ def test_heavy_packages_are_not_imported_before_they_are_needed(statement: str, 
 
 
 def test_imports_point_one_way() -> None:
-    """The order is cli -> pipelines -> glmdata; Ray only in pipelines, click and rich only in cli, torch only in the consumer."""
+    """From cli to pipelines to glmdata; Ray only in pipelines, click and rich only in cli, torch in the consumer."""
     import ast
 
     allowed = {

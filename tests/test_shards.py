@@ -12,6 +12,7 @@ import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import LENGTH, SPECIAL, VOCABULARY, batch_of, random_row, write_build
 
 from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.shards import reader
@@ -21,7 +22,6 @@ from glmdata.shards.reader import Shards
 from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, make_batch, shard_schema, trim_batch
 from glmdata.shards.verify import verify
 from glmdata.shards.writer import write_shard
-from tests.synthetic import LENGTH, SPECIAL, VOCABULARY, batch_of, random_row, write_build
 
 SCHEMA = shard_schema(LENGTH, VOCABULARY)
 

@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from synthetic import LENGTH, random_row, write_build
 
 from glmdata.errors import ConfigError, FingerprintMismatchError, ShardCorruptError, ShardError
 from glmdata.streaming.order import rows_at
-from tests.synthetic import LENGTH, random_row, write_build
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 stream_module = pytest.importorskip("glmdata.streaming.stream")

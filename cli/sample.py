@@ -1,0 +1,189 @@
+"""`glmdata inspect --sample` and `--at`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from glmdata.errors import ConfigError
+
+__all__ = ["show_batch", "show_sample"]
+
+T = TypeVar("T")
+
+CONTEXT_TOKENS = 4
+"""Tokens of Part A shown on each side of a mask token; all with --all."""
+SPAN_TOKENS = 12
+"""Tokens shown at each end of a long span in Part B; all with --all."""
+
+
+def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
+    """One sample: its text with the spans in place, both rows of positions, where it came from."""
+    from glmdata.infilling.restore import restore
+    from glmdata.shards.reader import Shards
+    from glmdata.shards.schema import OBJECTIVES
+    from glmdata.tokenization import Tokenizer
+
+    shards = Shards(str(folder))
+    if number >= shards.rows:
+        raise ConfigError(f"--sample {number}: {folder} has {shards.rows} samples, 0 to {shards.rows - 1}")
+    row = shards.row(number)
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    length, context = int(row["length"]), int(row["context_length"])
+    restored = restore(row["input_ids"], row["position_ids"], row["block_position_ids"], context, length)
+    sources = _sources(folder, list(row["document_ids"]))
+    objective = OBJECTIVES[int(row["objective"])]
+    language = shards.manifest.languages[int(row["language"])]
+    if as_json:
+        found = {
+            "sample": number,
+            "sample_id": int(row["sample_id"]),
+            "objective": objective,
+            "language": language,
+            "context_length": context,
+            "length": length,
+            "text": tokenizer.decode(restored.tokens),
+            "spans": [
+                {"start": int(s), "end": int(e), "text": tokenizer.decode(restored.tokens[s:e])}
+                for s, e in restored.spans
+            ],
+            "part_b_order": restored.order.tolist(),
+            "documents": sources,
+            **{
+                name: [int(value) for value in row[name][:length]]
+                for name in ("input_ids", "target_ids", "loss_mask", "position_ids", "block_position_ids")
+            },
+        }
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    _show(number, row, tokenizer, restored, objective, language, sources, all_tokens)
+
+
+def _show(
+    number: int,
+    row: dict[str, Any],
+    tokenizer: Any,
+    restored: Any,
+    objective: str,
+    language: str,
+    sources: list[dict[str, Any]],
+    all_tokens: bool,
+) -> None:
+    import numpy as np
+    from rich.text import Text
+
+    from glmdata.cli.render import Token, make_console, span_colour, token_grid
+
+    console = make_console()
+    length, context = int(row["length"]), int(row["context_length"])
+    masked = sum(int(end - start) for start, end in restored.spans)
+    console.print(
+        f"[bold]sample {number}[/bold]   {objective}   {language}   length {length}/{len(row['input_ids'])}   "
+        f"context_length {context}   {len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   "
+        f"id {int(row['sample_id'])}"
+    )
+    for source in sources:
+        console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)
+    console.print()
+
+    place_in_b = {int(span): place for place, span in enumerate(restored.order)}
+    text, last = Text(), 0
+    for span, (start, end) in enumerate(restored.spans):
+        text.append(tokenizer.decode(restored.tokens[last:start]))
+        text.append(tokenizer.decode(restored.tokens[start:end]), f"reverse {span_colour(place_in_b[span])}")
+        last = end
+    text.append(tokenizer.decode(restored.tokens[last:]))
+    console.print(text, soft_wrap=False)
+    console.print()
+
+    positions = row["position_ids"]
+    starts = {int(positions[at]): None for at in range(context, length)}
+    in_b = {position: place for place, position in enumerate(starts)}
+
+    def token(at: int, span: int | None) -> Token:
+        number = int(row["input_ids"][at])
+        text = "[sop]" if number == tokenizer.special.sop else tokenizer.piece(number)
+        return Token(text, int(positions[at]), int(row["block_position_ids"][at]), span)
+
+    edges = np.array([at for at in range(context, length) if int(row["block_position_ids"][at]) == 1] + [length])
+    masks = np.array([0, context - 1, *starts])
+    part_a = [at for at in range(context) if all_tokens or np.abs(masks - at).min() <= CONTEXT_TOKENS]
+    part_b = [at for at in range(context, length) if all_tokens or np.abs(edges - at).min() <= SPAN_TOKENS]
+    token_grid(console, "Part A", _with_gaps(part_a, lambda at: token(at, in_b.get(at))))
+    token_grid(console, "Part B", _with_gaps(part_b, lambda at: token(at, in_b[int(positions[at])])))
+
+
+def _with_gaps(places: list[int], token: Callable[[int], T]) -> list[T | None]:
+    """Tokens at rising places, None where places are left out."""
+    found: list[T | None] = []
+    for before, at in zip([at - 1 for at in places[:1]] + places, places, strict=False):
+        found += [token(at)] if at == before + 1 else [None, token(at)]
+    return found
+
+
+def _sources(folder: Path, ids: list[bytes]) -> list[dict[str, Any]]:
+    """Where documents came from, by the ledger."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: dict[bytes, dict[str, Any]] = {}
+    for path in sorted((folder / "ledger").glob("*.parquet")):
+        table = pq.read_table(path, columns=["document_id", "uri", "record"])
+        chosen = table.filter(pc.is_in(table["document_id"], pa.array(ids, pa.binary(16))))
+        found |= {row["document_id"]: {"uri": row["uri"], "record": row["record"]} for row in chosen.to_pylist()}
+    return [{"document_id": i.hex(), **found.get(i, {"uri": "?", "record": -1})} for i in ids]
+
+
+def show_batch(folder: Path, step: int, rank: int, world: int, batch_size: int, seed: int, as_json: bool) -> None:
+    """The samples that a rank gets at a step of a shuffled stream, as ShardStream would give them."""
+    import numpy as np
+
+    from glmdata.infilling.restore import restore
+    from glmdata.shards.reader import Shards
+    from glmdata.shards.schema import OBJECTIVES
+    from glmdata.streaming.order import rows_at
+    from glmdata.tokenization import Tokenizer
+
+    if rank >= world:
+        raise ConfigError(f"--rank {rank}: ranks of --world {world} are 0 to {world - 1}")
+    shards = Shards(str(folder))
+    first = (step * world + rank) * batch_size
+    numbers = rows_at(np.arange(first, first + batch_size), seed=seed, size=shards.rows)
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    found = []
+    for number in numbers.tolist():
+        row = shards.row(number)
+        length, context = int(row["length"]), int(row["context_length"])
+        restored = restore(row["input_ids"], row["position_ids"], row["block_position_ids"], context, length)
+        found.append(
+            {
+                "sample": number,
+                "sample_id": int(row["sample_id"]),
+                "objective": OBJECTIVES[int(row["objective"])],
+                "language": shards.manifest.languages[int(row["language"])],
+                "length": length,
+                "context_length": context,
+                "text": tokenizer.decode(restored.tokens),
+            }
+        )
+    if as_json:
+        place = {"step": step, "rank": rank, "world": world, "batch_size": batch_size, "seed": seed}
+        click.echo(json.dumps({**place, "epoch": first // shards.rows, "samples": found}, ensure_ascii=False))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from glmdata.cli.render import make_console
+
+    console = make_console()
+    table = Table(box=None, header_style="dim")
+    for name in ("sample", "sample_id", "objective", "language", "length", "context_length", "text"):
+        table.add_column(name, no_wrap=True)
+    for sample in found:
+        text = Text(" ".join(str(sample.pop("text")).split()))
+        text.truncate(max(20, console.width - 70), overflow="ellipsis")
+        table.add_row(*map(str, sample.values()), text)
+    console.print(table)
