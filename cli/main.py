@@ -21,6 +21,7 @@ _COMMANDS = {
     "build": "Build training shards from raw text files.",
     "inspect": "Look into a finished build: figures, samples, verification.",
     "recipe": "Print a recipe with all its settings.",
+    "tokenizer": "Train a tokenizer, or look into one.",
 }
 """Subcommand -> short help; modules are imported only when called, so that --help is quick."""
 

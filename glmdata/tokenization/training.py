@@ -1,4 +1,4 @@
-"""Training a SentencePiece unigram model: lossless, deterministic."""
+"""Training a SentencePiece model: lossless, deterministic."""
 
 import io
 import itertools
@@ -32,7 +32,7 @@ def train_tokenizer(texts: Iterable[str], settings: TokenizerSettings) -> bytes:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=itertools.chain([first], lines),
             model_writer=model,
-            model_type="unigram",
+            model_type=settings.type,
             vocab_size=settings.vocabulary_size,
             hard_vocab_limit=False,
             character_coverage=settings.character_coverage,

@@ -1,0 +1,54 @@
+"""A tokenizer from a corpus: the first stages of a build, then training."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from glmdata.corpus.files import find_files
+from glmdata.errors import InputError
+from glmdata.pipelines.dedupe import deduplicate
+from glmdata.pipelines.engine import Engine, Executor, Progress
+from glmdata.pipelines.ingest import ingest
+from glmdata.pipelines.tokenize import trained_tokenizer
+from glmdata.recipe import Recipe
+from glmdata.storage import storage_errors, write_whole
+from glmdata.tokenization import Tokenizer
+
+__all__ = ["train_on_corpus"]
+
+
+def train_on_corpus(
+    corpora: Sequence[str],
+    out: Path,
+    recipe: Recipe,
+    *,
+    make_executor: Callable[[int], Executor],
+    progress: Progress,
+) -> Tokenizer:
+    """Train on the documents of `corpora` that a build by `recipe` would tokenize, and write the model to `out`.
+
+    The settings that made it are written beside it, as `out` with `.json` behind. The work folder is beside it too,
+    so that a cluster that shares the place of `out` can work in it; it goes when the training ends.
+    """
+    files = find_files(corpora).files
+    if not files:
+        raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
+    with storage_errors("making the folder of the tokenizer"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
+    with work as folder:
+        executor = make_executor(sum(file.size for file in files))
+        try:
+            progress.message(f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB; {executor.name}")
+            engine = Engine(Path(folder), executor, progress)
+            partitions = ingest(engine, files, recipe)
+            model = trained_tokenizer(engine, partitions, deduplicate(engine, partitions, recipe), recipe)
+            tokenizer = Tokenizer.load(engine.path(model))
+        finally:
+            executor.close()
+    settings = {"recipe": recipe.model_dump(mode="json"), "hash": tokenizer.hash, "pieces": tokenizer.num_pieces}
+    with storage_errors("writing the tokenizer"):
+        write_whole(out.with_name(out.name + ".json"), json.dumps(settings, indent=1, ensure_ascii=False).encode())
+        write_whole(out, tokenizer.model)
+    return tokenizer
