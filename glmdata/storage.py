@@ -11,7 +11,7 @@ import xxhash
 
 from glmdata.errors import StorageError
 
-__all__ = ["file_digest", "storage_errors", "sync_folder", "write_whole"]
+__all__ = ["absolute", "file_digest", "storage_errors", "sync_folder", "write_whole"]
 
 _ADVICE = {
     errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",
@@ -35,6 +35,11 @@ def storage_errors(doing: str) -> Iterator[None]:
         where = f" {error.filename}" if error.filename else ""
         advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise StorageError(f"{doing}{where}: {advice}") from error
+
+
+def absolute(place: str) -> str:
+    """A path that means the same in every process of a build; URIs stay as they are."""
+    return place if "://" in place else os.path.abspath(place)  # noqa: PTH100  (keeps links, unlike resolve)
 
 
 def file_digest(path: str | os.PathLike[str]) -> tuple[int, str]:

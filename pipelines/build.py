@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from glmdata.pipelines.report import build_report, write_ledger
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
-from glmdata.storage import storage_errors, write_whole
+from glmdata.storage import absolute, storage_errors, write_whole
 from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
 
 __all__ = ["Built", "build"]
@@ -51,10 +51,10 @@ def build(
     Raises GlmdataError of the kind that fits; whatever happens, `out` holds a whole build or none.
     """
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
-    files = find_files(corpora, exclude=[str(out)]).files
+    files = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)]).files
     if not files:
         raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
-    folder = BuildFolder(out)
+    folder = BuildFolder(Path(absolute(str(out))))
     with folder.locked():
         if fresh:
             folder.clear()
@@ -68,7 +68,8 @@ def build(
         try:
             progress.message(f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB; {executor.name}")
             engine = Engine(folder.work, executor, progress)
-            return _run(engine, folder, files, recipe, tokenizer, tokenizer_path)
+            made = _run(engine, folder, files, recipe, tokenizer, absolute(tokenizer_path) if tokenizer_path else None)
+            return replace(made, folder=out)
         finally:
             executor.close()
 

@@ -132,7 +132,12 @@ class RayExecutor:
             ray.init(address=self._address, **options)
         except Exception as error:  # Ray raises many kinds, with many lines
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ClusterError(f"--address {self._address}: Ray did not start: {reason}") from error
+            if self._address == "local":
+                raise ClusterError(f"Ray did not start on this machine: {reason}; try --address none") from error
+            raise ClusterError(
+                f"--address {self._address}: the cluster did not let us in: {reason}; is its token in RAY_AUTH_TOKEN "
+                "or ~/.ray/auth_token, and its Ray of our version?"
+            ) from error
         finally:
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)

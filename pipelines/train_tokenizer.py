@@ -12,7 +12,7 @@ from glmdata.pipelines.engine import Engine, Executor, Progress
 from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.tokenize import trained_tokenizer
 from glmdata.recipe import Recipe
-from glmdata.storage import storage_errors, write_whole
+from glmdata.storage import absolute, storage_errors, write_whole
 from glmdata.tokenization import Tokenizer
 
 __all__ = ["train_on_corpus"]
@@ -31,7 +31,7 @@ def train_on_corpus(
     The settings that made it are written beside it, as `out` with `.json` behind. The work folder is beside it too,
     so that a cluster that shares the place of `out` can work in it; it goes when the training ends.
     """
-    files = find_files(corpora).files
+    files = find_files([absolute(corpus) for corpus in corpora]).files
     if not files:
         raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
     with storage_errors("making the folder of the tokenizer"):
@@ -41,7 +41,7 @@ def train_on_corpus(
         executor = make_executor(sum(file.size for file in files))
         try:
             progress.message(f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB; {executor.name}")
-            engine = Engine(Path(folder), executor, progress)
+            engine = Engine(Path(absolute(folder)), executor, progress)
             partitions = ingest(engine, files, recipe)
             model = trained_tokenizer(engine, partitions, deduplicate(engine, partitions, recipe), recipe)
             tokenizer = Tokenizer.load(engine.path(model))
