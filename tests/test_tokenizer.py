@@ -159,11 +159,15 @@ def aligned(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 
 
 def aligned_slowly(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The plain twin: a sentence has the tokens that begin before its end."""
-    ids = tokenizer.encode([text])[0]
-    begins = np.cumsum([0, *tokenizer.piece_bytes[ids]])[:-1]
+    """The plain twin: a token belongs to the sentence of its first byte that is not white space."""
+    ids = tokenizer.encode([text])[0].tolist()
+    begins, position = [], 0
+    for token in ids:
+        surface = tokenizer.piece(token)
+        begins.append(position + (len(surface) - len(surface.lstrip()) if surface.strip() else 0))
+        position += int(tokenizer.piece_bytes[token])
     ends = sentence_ends(pa.array([text], pa.string()))[0]
-    return sorted({int((begins < end).sum()) for end in ends})
+    return sorted({sum(begin < end for begin in begins) for end in ends})
 
 
 @given(texts=st.lists(st.one_of(odd_texts, st.sampled_from(TEXTS)), min_size=1, max_size=5))
@@ -177,6 +181,15 @@ def test_sentences_are_whole_tokens(tokenizer: Tokenizer) -> None:
     ids, [ends] = tokenizer.encode([text])[0], aligned(tokenizer, [text])
     parts = [tokenizer.decode(ids[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
     assert parts == ["春天来了。", "河水变暖。", "The end."]
+
+
+def test_no_sentence_takes_the_first_word_of_the_next(tokenizer: Tokenizer, foreign: Tokenizer) -> None:
+    """The space of "▁The" is white space behind the sentence before, its word is not."""
+    text = "The birds came. The tree sang! The end, Mr. 5. Spring came."
+    for model in (tokenizer, foreign):
+        ids, [ends] = model.encode([text])[0], aligned(model, [text])
+        parts = [model.decode(ids[a:b]).strip() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        assert parts == ["The birds came.", "The tree sang!", "The end, Mr. 5.", "Spring came."]
 
 
 def test_a_model_that_changes_the_text_is_aligned_too(foreign: Tokenizer) -> None:

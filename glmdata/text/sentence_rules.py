@@ -5,10 +5,29 @@ may, which the next word decides (the idea of frequent sentence starters is Punk
 Multilingual Sentence Boundary Detection). The entries are common abbreviations of running English, of the classes that
 the Chicago Manual of Style, chapter 10, goes through (titles, company forms, states, months, scholarly and Latin forms,
 references); those that are also everyday words (miss, ill, wash) were left out. Lower case, without the last full stop,
-at most eight letters. Initials (J. K.) and dotted abbreviations (U.S., p.m.) need no entry.
+at most eight letters (of other words the first eight count). Initials (J. K.) and dotted abbreviations (U.S., p.m.) need no entry.
 """
 
-__all__ = ["CLOSERS", "MAY_END", "NEVER_END", "NOT_BEFORE_NUMBER", "OPENERS", "SENTENCE_STARTERS", "TITLE_CLOSERS"]
+__all__ = [
+    "CLOSERS",
+    "CLOSINGS",
+    "CLOSING_ATTRIBUTES",
+    "EXCLAIMED_NAMES",
+    "GIVEN_NAMES",
+    "GREETINGS",
+    "MAY_END",
+    "NEGATIONS",
+    "NEVER_END",
+    "NOT_BEFORE_NUMBER",
+    "OPENERS",
+    "QUOTE_CLOSERS",
+    "SENTENCE_STARTERS",
+    "SHORT_WORDS",
+    "SPEECH_VERBS",
+    "TITLE_CLOSERS",
+]
+
+# --- words -----------------------------------------------------------------------------------------------------------
 
 NEVER_END = (
     # titles and ranks, which stand before a name
@@ -37,19 +56,66 @@ MAY_END = (
 )
 """An end if the next word is one that begins sentences (`SENTENCE_STARTERS`)."""
 
+EXCLAIMED_NAMES = "yahoo jeopardy joomla wham oklahoma"
+"""Names written with an exclamation mark, which is treated as the full stop of `MAY_END`."""
+
 SENTENCE_STARTERS = (
     "the this that these those he she it they we you i there here what who when where why how which his her its "
     "their our my your a an in on at for if but and or so then as by to from with after before although however "
     "while because since some many most all no not one do does did is are was were can could will would should "
     "may have has had let please thanks also another both each every such even just now once only still yet"
 )
-"""Function words: capitalised after a full stop they mean that a sentence begins."""
+"""Function words: capitalised after a full stop, or where no mark is, they mean that a sentence begins."""
+
+SHORT_WORDS = "up us me go be am oh ok hi ya"
+"""Words of two letters that are no abbreviations: `Set it up. i wish` has two sentences."""
+
+GREETINGS = "dear hi hello hey"
+"""Open a letter, with a name and a comma: `Dear Ms. Fox, `."""
+
+CLOSINGS = "thanks thx thank you again regards regard wishes luck cheers best love sincerely yours truly respects"
+"""End a letter, before the name: `Best regards, Al`."""
+
+CLOSING_ATTRIBUTES = "kind kindest warm warmest many good with very all in advance faithfully"
+"""May stand beside one of `CLOSINGS`."""
+
+GIVEN_NAMES = (
+    "james john robert michael david william richard joseph thomas charles daniel matthew anthony mark donald steven "
+    "paul andrew joshua kenneth kevin brian george timothy ronald jason edward jeffrey ryan jacob gary nicholas eric "
+    "jonathan stephen larry justin scott brandon benjamin samuel gregory frank patrick raymond jack dennis jerry "
+    "tyler aaron jose adam nathan henry douglas zachary peter kyle walter ethan jeremy harold keith christian roger "
+    "noah gerald carl terry sean austin arthur lawrence jesse dylan bryan joe jordan billy bruce albert willie gabriel "
+    "logan alan juan wayne roy ralph randy eugene vincent russell louis bobby philip johnny "
+    "mary patricia jennifer linda barbara susan jessica sarah karen nancy lisa betty margaret sandra ashley kimberly "
+    "emily donna michelle carol amanda dorothy melissa deborah rebecca sharon laura cynthia kathleen amy angela "
+    "shirley anna brenda pamela emma nicole helen samantha katherine christine debra rachel carolyn janet catherine "
+    "maria heather diane ruth julie olivia joyce virginia victoria kelly lauren christina joan evelyn judith megan "
+    "andrea cheryl hannah jacqueline martha gloria teresa ann sara madison frances kathryn janice jean abigail alice "
+    "julia judy sophia grace denise amber doris marilyn danielle beverly isabella theresa diana natalie brittany "
+    "charlotte marie kayla alexis lori christopher alexander elizabeth stephanie "
+    # short forms, which letters use
+    "mike dave jim tom bob bill steve chris jeff matt dan greg ken kim kate kay sue beth ben sam alex tim ron rick ed "
+    "jen jenny cindy debbie kathy liz pam stacey tracy lynn don doug phil ray fred stan vince"
+)
+"""The 200 most frequent given names of the US Social Security Administration (births 1924 to 2023, public domain), and
+short forms. Alone before a comma at the head of a text they greet: `David, I show that`."""
+
+# --- characters ------------------------------------------------------------------------------------------------------
 
 CLOSERS = "\"')]}*_”’»」』】〉》〕）］｝＂"
 """What belongs to the sentence that ended just before it (Markdown's emphasis too)."""
+
+QUOTE_CLOSERS = "\"'”’」』＂"
+"""Those of them that end a quotation."""
 
 TITLE_CLOSERS = "》〉"
 """Closers of titles: a mark before them belongs to the title."""
 
 OPENERS = "\"'([{*_`“‘«「『【（［"
 """What may stand before the first word of a sentence."""
+
+SPEECH_VERBS = "说說道问問喊叫答讲講嚷骂罵叹嘆劝勸"
+"""Verbs of speech: a few Han characters that end with one, between a quotation and a mark, name the speaker."""
+
+NEGATIONS = "不没沒未知难難"
+"""Characters that make other words of them: `他没有回答。`, `我不知道。`"""

@@ -12,8 +12,9 @@ __all__ = ["sentence_token_ends"]
 
 
 @njit(nogil=True, cache=True)
-def _align(tokens, offsets, piece_bytes, prefix, byte_lengths, ends, end_offsets, out, out_offsets, aligned):  # type: ignore[no-untyped-def]
+def _align(tokens, offsets, pieces, prefix, byte_lengths, ends, end_offsets, out, out_offsets, aligned):  # type: ignore[no-untyped-def]
     """One pass over the tokens of all documents; `aligned[i]` is 0 where pieces and bytes do not add up."""
+    piece_bytes, piece_leads = pieces
     filled = 0
     for document in range(len(offsets) - 1):
         start, stop = offsets[document], offsets[document + 1]
@@ -29,7 +30,7 @@ def _align(tokens, offsets, piece_bytes, prefix, byte_lengths, ends, end_offsets
             token = start
             last = 0
             for place in range(end_offsets[document], end_offsets[document + 1]):
-                while token < stop and position < ends[place]:
+                while token < stop and position + piece_leads[tokens[token]] < ends[place]:
                     position += piece_bytes[tokens[token]]
                     token += 1
                 if token - start > last:
@@ -61,14 +62,16 @@ def sentence_token_ends(
 
     Returns:
         Exclusive token offsets in each document, rising, the last its number of tokens (none for a document without
-        tokens), joined; and int64[documents + 1] offsets into them. A token that straddles an end belongs to the
-        sentence that it begins in.
+        tokens), joined; and int64[documents + 1] offsets into them. White space behind a sentence belongs to it, but
+        the space of a piece such as "▁The" goes with its word: a token belongs to the sentence of its first byte that
+        is not white space.
     """
     count = len(offsets) - 1
     out = np.empty(len(ends), np.uint32)
     out_offsets = np.zeros(count + 1, np.int64)
     aligned = np.zeros(count, np.uint8)
-    _align(tokens, offsets, tokenizer.piece_bytes, tokenizer.prefix_bytes, byte_lengths, ends, end_offsets, out,
+    pieces = (tokenizer.piece_bytes, tokenizer.piece_leads)
+    _align(tokens, offsets, pieces, tokenizer.prefix_bytes, byte_lengths, ends, end_offsets, out,
            out_offsets, aligned)  # fmt: skip
     if aligned.all():
         return out[: out_offsets[-1]], out_offsets
@@ -77,10 +80,10 @@ def sentence_token_ends(
         found = out[out_offsets[document] : out_offsets[document + 1]]
         if not aligned[document]:
             token_ends = tokenizer.piece_ends(texts[document])
+            leads = tokenizer.piece_leads[tokens[offsets[document] : offsets[document + 1]]]
+            begins = np.concatenate([[0], token_ends])[:-1] + leads
             places = ends[end_offsets[document] : end_offsets[document + 1]]
-            found = np.unique(np.minimum(np.searchsorted(token_ends, places, "left") + 1, len(token_ends))).astype(
-                np.uint32
-            )
+            found = np.unique(np.searchsorted(begins, places, "left")).astype(np.uint32)
             found = found[found > 0]
         parts.append(found)
     lengths = np.array([len(part) for part in parts], np.int64)

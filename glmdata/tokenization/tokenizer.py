@@ -45,7 +45,7 @@ class Tokenizer:
             raise InputError(f"{source}: a SentencePiece model without pieces")
         self.special = SpecialTokens.above(self.num_pieces)
         self.vocabulary_size = self.num_pieces + NUM_SPECIAL
-        self.piece_bytes = self._piece_bytes()
+        self.piece_bytes, self.piece_leads = self._piece_sizes()
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
         self._inner_processor = self._processor
@@ -150,9 +150,10 @@ class Tokenizer:
                 parts.append((self._processor if not parts else self._inner_processor, chunk))
         return parts
 
-    def _piece_bytes(self) -> npt.NDArray[np.int32]:
-        """Bytes of text that each id stands for; -1 where that depends on the text (unknown)."""
-        sizes = np.zeros(self.vocabulary_size, np.int32)
+    def _piece_sizes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Bytes of text that each id stands for, -1 where that depends on the text (unknown); and how many of them
+        are white space before something else, as the space of a word is."""
+        sizes, leads = np.zeros(self.vocabulary_size, np.int32), np.zeros(self.vocabulary_size, np.int32)
         processor = self._processor
         for token in range(self.num_pieces):
             if processor.is_unknown(token):
@@ -160,8 +161,11 @@ class Tokenizer:
             elif processor.is_byte(token):
                 sizes[token] = 1
             elif not processor.is_control(token):
-                sizes[token] = len(processor.id_to_piece(token).replace(SPACE_SIGN, " ").encode())
-        return sizes
+                text = processor.id_to_piece(token).replace(SPACE_SIGN, " ")
+                sizes[token] = len(text.encode())
+                if text.strip():
+                    leads[token] = sizes[token] - len(text.lstrip().encode())
+        return sizes, leads
 
     def _adds_prefix(self) -> bool:
         ids = self._processor.encode("a", out_type="numpy")

@@ -1,0 +1,190 @@
+"""Language, sentences and tokenizer beside their peers, in one run.
+
+    python benchmarks/text.py [--data DIR] [--model FILE.model]
+
+Reads DIR/language/labelled.jsonl, DIR/sentences/{en,zh}.jsonl and DIR/corpus (default ../shared/data). Peers are run
+where they are installed: pysbd, sentencex, nupunkt, blingfire; fastText and langdetect come with glmdata. Accuracy is
+on three classes (zh, en, other), a boundary is the number of characters before it that are no white space. Speed is
+the best of three runs on one core.
+"""
+
+import argparse
+import importlib
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import sentencepiece
+
+from glmdata.corpus.files import find_files
+from glmdata.corpus.readers import read_split
+from glmdata.corpus.splits import plan_splits
+from glmdata.recipe import CorpusSettings, TokenizerSettings
+from glmdata.text.language import identify
+from glmdata.text.sentences import split_sentences
+from glmdata.tokenization import Tokenizer
+from glmdata.tokenization.training import train_tokenizer
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--model", type=Path, help="a SentencePiece model; without it one of 16,000 pieces is trained")
+    args = parser.parse_args()
+    if not args.data.is_dir():
+        sys.exit(f"no data at {args.data}: give --data DIR")
+    documents = read_documents(args.data / "corpus")
+    languages(args.data / "language" / "labelled.jsonl", documents)
+    sentences(args.data / "sentences", documents)
+    tokenizers(args.model, documents)
+
+
+def read_documents(folder: Path) -> list[str]:
+    """All texts of a corpus."""
+    settings, texts = CorpusSettings(), list[str]()
+    for split in plan_splits(find_files([str(folder)]).files, settings):
+        for batch in read_split(split, settings, lambda text: text):
+            texts += [text for text in batch["text"].to_pylist() if text]
+    return texts
+
+
+def seconds(call: Callable[[], Any], runs: int = 3) -> float:
+    """Least seconds of some runs."""
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def megabytes(texts: Iterable[str]) -> float:
+    """UTF-8 size."""
+    return sum(len(text.encode()) for text in texts) / 1e6
+
+
+def table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print aligned columns."""
+    lines = [list(map(str, head)), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print(f"\n{title}")
+    for line in lines:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def languages(path: Path, documents: list[str]) -> None:
+    """Three-class accuracy by engine and length."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    texts = [row["text"] for row in rows]
+    labels = ["zh" if row["lang"].startswith("zh") else "en" if row["lang"] == "en" else "other" for row in rows]
+    found = []
+    for engine in ("scripts", "fasttext", "langdetect"):
+        step = 10 if engine == "langdetect" else 1
+        guesses = [guess.language for guess in identify(texts[::step], engine=engine)]
+        classes = ["zh" if code.startswith("zh") else "en" if code == "en" else "other" for code in guesses]
+        pairs = list(zip(labels[::step], classes, texts[::step], strict=True))
+        part = documents[:: 50 if engine == "langdetect" else 1]
+        rate = megabytes(part) / seconds(lambda part=part, engine=engine: identify(part, engine=engine), 2)
+        found.append(
+            (
+                engine,
+                share([label == guess for label, guess, _ in pairs]),
+                share([guess == "zh" for label, guess, _ in pairs if label == "zh"]),
+                share([guess == "en" for label, guess, _ in pairs if label == "en"]),
+                share([guess == "en" for label, guess, text in pairs if label == "en" and len(text) < 20]),
+                share([guess != "other" for label, guess, _ in pairs if label == "other"]),
+                f"{rate:.1f}",
+            )
+        )
+    head = ("engine", "accuracy", "zh recall", "en recall", "en < 20 characters", "other taken for zh or en", "MB/s")
+    table(f"language, {len(rows)} texts (langdetect: every tenth)", head, found)
+
+
+def share(hits: list[bool]) -> str:
+    """Percentage of hits."""
+    return f"{sum(hits) / max(1, len(hits)):.2%}"
+
+
+def sentences(folder: Path, documents: list[str]) -> None:
+    """Boundary F1 by language and splitter."""
+    for language in ("en", "zh"):
+        path = folder / f"{language}.jsonl"
+        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+        part = [text for text in documents if is_chinese(text) == (language == "zh")][::20]
+        found = []
+        for name, split in splitters(language).items():
+            hits = made = wanted = 0
+            for row in rows:
+                want, got = boundaries(row["sentences"]), boundaries(split(row["text"]))
+                hits, made, wanted = hits + len(want & got), made + len(got), wanted + len(want)
+            rate = megabytes(part) / seconds(lambda split=split, part=part: [split(text) for text in part], 1)
+            f1 = 2 * hits / max(1, made + wanted)
+            found.append(
+                (name, f"{f1:.4f}", f"{hits / max(1, made):.4f}", f"{hits / max(1, wanted):.4f}", f"{rate:.2f}")
+            )
+        table(f"sentences, {language}, {len(rows)} texts", ("splitter", "F1", "precision", "recall", "MB/s"), found)
+
+
+def boundaries(pieces: Iterable[str]) -> set[int]:
+    """Characters before each inner boundary, white space not counted."""
+    found, count = set(), 0
+    for piece in pieces:
+        count += len(re.sub(r"\s+", "", piece))
+        found.add(count)
+    return found - {0, count}
+
+
+def splitters(language: str) -> dict[str, Callable[[str], list[str]]]:
+    """Ours, and the peers that are installed."""
+    found: dict[str, Callable[[str], list[str]]] = {"glmdata": lambda text: split_sentences(text, language)}
+    for name in ("pysbd", "sentencex", "nupunkt", "blingfire"):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        if name == "pysbd":
+            found[name] = module.Segmenter(language=language, clean=False).segment
+        elif name == "sentencex":
+            found[name] = lambda text, module=module: list(module.segment(language, text))
+        elif name == "nupunkt":
+            found[name] = module.sent_tokenize
+        else:
+            found[name] = lambda text, module=module: module.text_to_sentences(text).split("\n")
+    return found
+
+
+def is_chinese(text: str) -> bool:
+    """Whether Han letters make up a third of its beginning."""
+    head = text[:2000]
+    return sum("\u3400" <= character <= "\u9fff" for character in head) > 0.3 * len(head)
+
+
+def tokenizers(path: Path | None, documents: list[str]) -> None:
+    """MB/s of encoding, ours warm, and SentencePiece itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        if path is None:
+            path = Path(folder) / "tokenizer.model"
+            path.write_bytes(train_tokenizer(documents[::5], TokenizerSettings(vocabulary_size=16000)))
+        tokenizer, bare = Tokenizer.load(path), sentencepiece.SentencePieceProcessor(model_file=str(path))
+    found = []
+    for name, part in (
+        ("zh", [text for text in documents if is_chinese(text)]),
+        ("others", [text for text in documents if not is_chinese(text)]),
+    ):
+        array = pa.array(part, pa.string())
+        ours = seconds(lambda part=part: tokenizer.encode(part))
+        theirs = seconds(lambda part=part: bare.encode(part, num_threads=1, out_type="numpy"))
+        size = array.nbytes / 1e6
+        found.append((name, f"{size / ours:.1f}", f"{size / theirs:.1f}", f"{theirs / ours:.2f}"))
+    table("tokenizer, MB/s", ("documents", "glmdata", "SentencePiece", "ratio"), found)
+
+
+if __name__ == "__main__":
+    main()
