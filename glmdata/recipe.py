@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,6 +30,7 @@ __all__ = [
     "TokenizerSettings",
     "load_recipe",
     "recipe_names",
+    "render_recipe",
 ]
 
 MAX_RECIPE_BYTES = 1 << 20
@@ -40,7 +41,9 @@ Weight = Annotated[float, Field(ge=0)]
 class Section(BaseModel):
     """A part of the recipe: fixed once made, no unknown keys, no silent conversions of text to numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class CorpusSettings(Section):
@@ -48,8 +51,8 @@ class CorpusSettings(Section):
 
     text_field: str = Field("text", min_length=1)
     """Field of a JSON object, or column of a parquet or Arrow file, that holds the text."""
-    txt_documents: Literal["paragraphs", "file"] = "paragraphs"
-    """What a document of a .txt file is: what stands between blank lines, or the whole file."""
+    txt_documents: Literal["paragraphs", "lines", "file"] = "paragraphs"
+    """What a document of a .txt file is: what stands between blank lines, a line, or the whole file."""
     max_record_bytes: int = Field(32 << 20, ge=1024, le=1 << 30)
     """A longer line or paragraph is quarantined; bounds the memory of a worker."""
     split_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
@@ -81,15 +84,21 @@ class DedupeSettings(Section):
     """Exact and near duplicates (MinHash over 5-shingles of Han characters and words)."""
 
     exact: bool = True
+    """Whether documents of equal text are removed but one."""
     near: bool = True
+    """Whether documents of similar text are removed but one."""
     shingle_size: int = Field(5, ge=1, le=64)
+    """Units (Han and kana characters, words) in a shingle."""
     num_perm: int = Field(128, ge=16, le=1024)
+    """Permutations of a MinHash signature."""
     num_bands: int = Field(18, ge=1)
+    """Bands of the signature; two documents that agree in one are compared."""
     rows_per_band: int = Field(7, ge=1)
     """18 x 7 finds pairs of similarity s with probability 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8."""
     jaccard_threshold: Share = 0.75
     """Pairs found by bands are removed only if their true similarity reaches this."""
     seed: int = Field(1, ge=0, lt=1 << 32)
+    """Of the permutations; that of datasketch by default."""
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "DedupeSettings":
@@ -118,7 +127,9 @@ class BalanceSettings(Section):
     """The languages of the build and their ratio."""
 
     languages: dict[str, Annotated[float, Field(gt=0)]] = Field({"zh": 1, "en": 1}, min_length=1, max_length=255)
+    """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
     unit: Literal["token"] = "token"
+    """What the ratio counts: text tokens, without special ones."""
     strategy: Literal["downsample", "off"] = "downsample"
     """downsample: the language with too much gives up documents, in the order of a hash. off: all are kept."""
 
@@ -127,8 +138,11 @@ class ObjectiveWeights(Section):
     """Share of rows by objective; reference section 1.7: 0.5 / 0.3 / 0.2 for GLM-10B and GLM-10B-Chinese."""
 
     token: Weight = 0.5
+    """[MASK]: spans of Poisson lengths."""
     sentence: Weight = 0.3
+    """[sMASK]: whole sentences."""
     document: Weight = 0.2
+    """[gMASK]: one long span, at the end of a document or inside it."""
 
     @model_validator(mode="after")
     def _some(self) -> "ObjectiveWeights":
@@ -147,7 +161,8 @@ class SpanSettings(Section):
     sentence_ratio: float = Field(0.15, gt=0, le=0.9)
     """Share of the text masked by whole sentences."""
     document_min_ratio: float = Field(0.25, gt=0, le=1)
-    """Least share of a document that its one span takes: 0.25 in all released multi-task recipes, 0.5 in the paper."""
+    """Least share of the masked document, the longest of its row, that its one span takes: 0.25 in all released
+    multi-task recipes, 0.5 in the paper."""
     document_infill: Share = 0.5
     """Share of document-level spans anywhere inside the document; the others end where it ends."""
     shuffle: bool = True
@@ -160,14 +175,18 @@ class ShardSettings(Section):
     rows: int = Field(8192, ge=1, le=1 << 24)
     """Rows a shard; the last may be short."""
     rows_per_record_batch: int = Field(64, ge=1, le=1 << 16)
+    """Rows a record batch; the unit that is hashed, and decompressed."""
     compression: Literal["none", "zstd"] = "none"
+    """zstd: a fifth of the bytes, for slow or distant storage; batches are then decoded whole."""
 
 
 class Recipe(Section):
     """All of a build that is not its corpus or its tokenizer file."""
 
     name: str = Field("glm", min_length=1)
+    """How the recipe is called in manifests."""
     seed: int = Field(1234, ge=0, lt=1 << 63)
+    """Decides the order of documents and all masks."""
     sequence_length: int = Field(512, ge=16, le=65535)
     """Tokens a row after masking, constant; positions are stored as uint16."""
     packing: Literal["concat", "document"] = "concat"
@@ -185,6 +204,26 @@ class Recipe(Section):
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of all settings."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def render_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML that `load_recipe` reads, each setting with what it means and may be as a comment."""
+    return "\n".join(_rendered(recipe, "")) + "\n"
+
+
+def _rendered(section: Section, indent: str) -> Iterator[str]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield f"\n{indent}{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"
+            yield from _rendered(value, indent + "  ")
+            continue
+        for line in (field.description or "").splitlines():
+            yield f"{indent}# {line}"
+        choices = (
+            f"  # {' | '.join(map(str, get_args(field.annotation)))}" if get_origin(field.annotation) is Literal else ""
+        )
+        yield f"{indent}{name}: {json.dumps(value, ensure_ascii=False)}{choices}"
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -237,6 +276,8 @@ def _recipe_text(name: str) -> tuple[str, str]:
     if name in recipe_names():
         return f"recipe {name}", (resources.files("glmdata.pipelines") / "recipes" / f"{name}.yaml").read_text("utf-8")
     path = Path(name)
+    if not path.is_file() and path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"--recipe {name}: no such file")
     if not path.is_file():
         hint = difflib.get_close_matches(name, recipe_names(), 1)
         known = f"did you mean {hint[0]}?" if hint else f"there are {', '.join(recipe_names())}, or give a YAML file"
@@ -253,12 +294,19 @@ def _parse(source: str, text: str) -> dict[str, Any]:
     try:
         settings = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{source}: not a recipe in YAML: {' '.join(str(error).split())[:300]}") from None
+        raise ConfigError(f"{source}: not a recipe in YAML{_yaml_problem(error)}") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
         raise ConfigError(f"{source}: a recipe is a mapping of keys to values, this is a {type(settings).__name__}")
     return settings
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Where and what, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f", line {error.problem_mark.line + 1}: {error.problem}"
+    return f": {' '.join(str(error).split())[:200]}"
 
 
 def _override(settings: dict[str, Any], override: str) -> None:
@@ -295,6 +343,8 @@ def _explain(error: ValidationError, source: str) -> str:
             + more
         )
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "model_attributes_type", "dataclass_type"):
+        message = "this is a section; give its keys, as `glmdata recipe` prints them"
     return f"{source}: {where or 'recipe'}: {message[:1].lower() + message[1:]}{more}"
 
 
@@ -307,12 +357,12 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def describe_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`key: a, there b` for each setting in which two dumped recipes differ."""
+    """`key is a, there it is b` for each setting in which two dumped recipes differ."""
     found = []
     for key in sorted({*mine, *theirs}):
         a, b = mine.get(key), theirs.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += describe_difference(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}: {a}, there {b}")
+            found.append(f"{prefix}{key} is {a}, there it is {b}")
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import glmdata
-from glmdata.corpus.files import InputFile, find_files
+from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import InputError
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import Plan, balance
@@ -51,24 +51,28 @@ def build(
     Raises GlmdataError of the kind that fits; whatever happens, `out` holds a whole build or none.
     """
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
-    files = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)]).files
-    if not files:
-        raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
+    listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
+    if not listing.files:
+        raise InputError(_nothing_found(corpora, out, listing))
     folder = BuildFolder(Path(absolute(str(out))))
     with folder.locked():
         if fresh:
             folder.clear()
-        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, files))
+        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files))
         if folder.finished():
             folder.remove_work()
+            folder.check_sizes()
             return Built(
                 folder=out, manifest=_read(out / "manifest.json"), report=_read(out / "report.json"), already_there=True
             )
-        executor = make_executor(sum(file.size for file in files))
+        size = sum(file.size for file in listing.files)
+        executor = make_executor(size)
         try:
-            progress.message(f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB; {executor.name}")
+            progress.message(f"{describe_files(listing)}; {executor.name}")
             engine = Engine(folder.work, executor, progress)
-            made = _run(engine, folder, files, recipe, tokenizer, absolute(tokenizer_path) if tokenizer_path else None)
+            made = _run(
+                engine, folder, listing, recipe, tokenizer, absolute(tokenizer_path) if tokenizer_path else None
+            )
             return replace(made, folder=out)
         finally:
             executor.close()
@@ -77,12 +81,12 @@ def build(
 def _run(
     engine: Engine,
     folder: BuildFolder,
-    files: Sequence[InputFile],
+    listing: Listing,
     recipe: Recipe,
     tokenizer: Tokenizer | None,
     tokenizer_path: str | None,
 ) -> Built:
-    partitions = ingest(engine, files, recipe)
+    partitions = ingest(engine, listing.files, recipe)
     deduplicated = deduplicate(engine, partitions, recipe)
     if tokenizer is not None and tokenizer_path is not None:
         model = tokenizer_file(engine, tokenizer, tokenizer_path)
@@ -94,7 +98,7 @@ def _run(
     assembled = assemble(engine, plan, tokens, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan)
-    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length)
+    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored)
     return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
 
 
@@ -152,6 +156,25 @@ def _publish(
         write_whole(folder.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
     folder.finish(manifest.dumps())
     return Built(folder=folder.path, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
+
+
+def describe_files(listing: Listing) -> str:
+    """What is read, and what is not."""
+    size = sum(file.size for file in listing.files) / 1e6
+    count = len(listing.files)
+    told = f"{count} file{'s' if count != 1 else ''}, {size:.1f} MB"
+    if listing.ignored:
+        kinds = ", ".join(f"{number} {ending}" for ending, number in listing.ignored.items())
+        told += f" (not read: {kinds})"
+    return told
+
+
+def _nothing_found(corpora: Sequence[str], out: Path, listing: Listing) -> str:
+    if absolute(str(out)) in [absolute(corpus) for corpus in corpora]:
+        return f"--out {out} is the corpus folder; choose another"
+    others = ", ".join(f"{number} {ending}" for ending, number in listing.ignored.items())
+    told = f"; there are only {others}" if others else ""
+    return f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}{told}"
 
 
 def _versions() -> dict[str, str]:

@@ -52,7 +52,7 @@ def remove_stale_folders() -> None:
 
 
 class RayExecutor:
-    """Runs calls as Ray tasks; Ray is started or joined at the first call."""
+    """Runs calls as Ray tasks."""
 
     def __init__(self, address: str, workers: int | None) -> None:
         if address != "local":
@@ -66,8 +66,6 @@ class RayExecutor:
 
     def submit(self, call: Call) -> Any:
         """Start a call as a task with one CPU."""
-        if self._task is None:
-            self._start()
         handle = self._task.remote(call)
         self._started[handle] = time.monotonic()
         return handle
@@ -109,7 +107,8 @@ class RayExecutor:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start or join Ray."""
         # Read by Ray's C++ core when it starts; set here and never left to its default (reference: reliability, 2).
         os.environ["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token") if self._address != "local" else "token"
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -36,6 +36,7 @@ __all__ = [
     "perform",
 ]
 
+TOLD_START_S = 0.5
 MAX_ATTEMPTS = 4
 """Runs of one job whose worker died or that passed its deadline, before the build gives up."""
 
@@ -133,6 +134,9 @@ class Executor(Protocol):
     name: str
     max_in_flight: int
 
+    def start(self) -> None:
+        """Begin; called once, and only if there is work."""
+
     def submit(self, call: Call) -> Any:
         """Start a call; returns a handle."""
 
@@ -178,20 +182,22 @@ class Engine:
 
     def __init__(self, work: Path, executor: Executor, progress: Progress) -> None:
         self.work, self.reports = work, list[StageReport]()
-        self._executor, self._progress = executor, progress
+        self._executor, self._progress, self._started = executor, progress, False
 
     def run(self, stage: str, jobs: Sequence[Job]) -> list[Result]:
         """Run or resume all jobs of a stage; the results are in the order of the jobs."""
-        started = time.monotonic()
         folder = self.work / stage
         with storage_errors("making the work folder"):
             folder.mkdir(parents=True, exist_ok=True)
+        digests = [job.digest() for job in jobs]
+        committed = [self._committed(stage, index, digest) for index, digest in enumerate(digests)]
+        if not (self._started or all(committed)):
+            self._start()
+        started = time.monotonic()
         self._progress.stage_started(stage, len(jobs), sum(job.weight for job in jobs))
         results: dict[int, Result] = {}
         missing: list[tuple[int, str]] = []
-        for index, job in enumerate(jobs):
-            digest = job.digest()
-            found = self._committed(stage, index, digest)
+        for index, (job, digest, found) in enumerate(zip(jobs, digests, committed, strict=True)):
             if found is None:
                 missing.append((index, digest))
             else:
@@ -215,9 +221,21 @@ class Engine:
         self._progress.stage_ended(stage, seconds)
         return ordered
 
+    def message(self, text: str) -> None:
+        """Tell the reader something."""
+        self._progress.message(text)
+
     def path(self, file: FileRef) -> Path:
         """Where a committed file lies."""
         return self.work / file.path
+
+    def _start(self) -> None:
+        started = time.monotonic()
+        self._executor.start()
+        self._started = True
+        seconds = time.monotonic() - started
+        if seconds > TOLD_START_S:
+            self._progress.message(f"{self._executor.name} started in {seconds:.1f} s")
 
     def _execute(
         self, stage: str, jobs: Sequence[Job], missing: Sequence[tuple[int, str]]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from glmdata.corpus.files import InputFile
-from glmdata.errors import BuildExistsError, BuildRunningError
+from glmdata.errors import BuildExistsError, BuildRunningError, ShardCorruptError
 from glmdata.recipe import Recipe, describe_difference
+from glmdata.shards.manifest import Manifest
 from glmdata.storage import storage_errors, sync_folder, write_whole
 
 __all__ = ["BuildFolder", "identity_of"]
@@ -70,6 +71,20 @@ class BuildFolder:
     def finished(self) -> bool:
         """Whether a whole build is here."""
         return (self.path / "manifest.json").is_file()
+
+    def check_sizes(self) -> None:
+        """Raise ShardCorruptError where a file of the finished build is gone or has another size."""
+        manifest = Manifest.load(self.path)
+        sizes = {shard.path: shard.bytes for shard in manifest.shards}
+        sizes |= {name: file.bytes for name, file in manifest.files.items()}
+        for name, size in sizes.items():
+            try:
+                there = (self.path / name).stat().st_size
+            except OSError:
+                there = -1
+            if there != size:
+                state = "is missing" if there < 0 else f"has {there} bytes, not {size}"
+                raise ShardCorruptError(f"{self.path / name} {state}; build again with --fresh")
 
     def claim(self, identity: dict[str, Any]) -> None:
         """Make the folder this build's, or raise BuildExistsError naming what differs."""

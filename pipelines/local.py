@@ -18,6 +18,9 @@ class ThreadExecutor:
         self.max_in_flight = workers
         self._pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="glmdata")
 
+    def start(self) -> None:
+        """Threads need none."""
+
     def submit(self, call: Call) -> _Future:
         """Start a call in a thread."""
         return self._pool.submit(perform, call)

@@ -3,8 +3,9 @@
 ledger  a run of partitions -> one ledger file and one quarantine file
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from glmdata.pipelines.partitions import Partition, number_parts, read_columns, 
 __all__ = ["LEDGER_SCHEMA", "QUARANTINE_SCHEMA", "build_report", "write_ledger"]
 
 ROWS_PER_LEDGER_FILE = 500_000
+MAX_REFUSALS = 20
+"""Kinds of refusals counted in report.json, the most frequent of each part of the ledger."""
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -95,6 +98,7 @@ def _groups(partitions: Sequence[Partition]) -> Iterator[list[int]]:
 def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
     """Join the stages' columns, row by row. Writes ledger.parquet and quarantine.parquet."""
     outcomes: Counter[str] = Counter()
+    refusals: dict[str, tuple[int, str]] = {}
     with (
         pq.ParquetWriter(attempt.output("ledger.parquet"), LEDGER_SCHEMA, compression="zstd") as ledger_file,
         pq.ParquetWriter(attempt.output("quarantine.parquet"), QUARANTINE_SCHEMA, compression="zstd") as refused_file,
@@ -106,8 +110,32 @@ def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
             outcomes.update(table["outcome"].to_pylist())
             refused = np.flatnonzero(documents["outcome"].to_numpy() == Outcome.QUARANTINED)
             if len(refused):
-                refused_file.write_batch(_quarantine(documents.take(pa.array(refused)), table.take(pa.array(refused))))
-    return {"records": sum(outcomes.values()), "outcomes": dict(sorted(outcomes.items()))}
+                rows = _quarantine(documents.take(pa.array(refused)), table.take(pa.array(refused)))
+                refused_file.write_batch(rows)
+                _add_refusals(refusals, [(kind_of(row["reason"]), 1, place_of(row)) for row in rows.to_pylist()])
+    most = sorted(((kind, *found) for kind, found in refusals.items()), key=lambda r: (-r[1], r[0]))
+    return {
+        "records": sum(outcomes.values()),
+        "outcomes": dict(sorted(outcomes.items())),
+        "refusals": most[:MAX_REFUSALS],
+    }
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its numbers, quotes and remarks, so that alike ones can be counted."""
+    return re.sub(r"\s+", " ", re.sub(r"[\d,]+", "N", reason.partition(";")[0])).strip()
+
+
+def place_of(row: dict[str, Any]) -> str:
+    """A record as a reader looks for it: uri:record, or the uri of a whole file."""
+    return row["uri"] if row["record"] < 0 else f"{row['uri']}:{row['record']}"
+
+
+def _add_refusals(sums: dict[str, tuple[int, str]], found: Iterable[Sequence[Any]]) -> None:
+    """Add counts of refusals; each kind keeps the first place it was seen at."""
+    for kind, count, place in found:
+        before, first = sums.get(kind, (0, place))
+        sums[kind] = (before + count, first)
 
 
 def _partition_ledger(
@@ -179,12 +207,19 @@ def _quarantine(documents: pa.RecordBatch, table: pa.RecordBatch) -> pa.RecordBa
 
 
 def build_report(
-    engine: Engine, plan: Plan, assembled: Sequence[Result], ledgers: Sequence[Result], sequence_length: int
+    engine: Engine,
+    plan: Plan,
+    assembled: Sequence[Result],
+    ledgers: Sequence[Result],
+    sequence_length: int,
+    not_read: Mapping[str, int],
 ) -> dict[str, Any]:
     """The figures of a build for report.json; `stages` are those that ran in this session."""
     outcomes: Counter[str] = Counter()
+    refusals: dict[str, tuple[int, str]] = {}
     for result in ledgers:
         outcomes.update(result.counts["outcomes"])
+        _add_refusals(refusals, result.counts["refusals"])
     rows = sum(result.counts["rows"] for result in assembled)
     real = sum(result.counts["real_tokens"] for result in assembled)
     objectives: dict[str, Counter[str]] = {}
@@ -198,6 +233,11 @@ def build_report(
     return {
         "records_in": sum(outcomes.values()),
         "outcomes": dict(sorted(outcomes.items())),
+        "quarantined": [
+            {"reason": kind, "count": count, "first": place}
+            for kind, (count, place) in sorted(refusals.items(), key=lambda item: (-item[1][0], item[0]))
+        ],
+        "files_not_read": dict(not_read),
         "tokens": by_language,
         "samples": {name: counts["rows"] for name, counts in objectives.items()},
         "objectives": {name: dict(counts) for name, counts in objectives.items()},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glmdata.corpus.files import find_files
 from glmdata.errors import InputError
+from glmdata.pipelines.build import describe_files
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, Progress
 from glmdata.pipelines.ingest import ingest
@@ -31,18 +32,18 @@ def train_on_corpus(
     The settings that made it are written beside it, as `out` with `.json` behind. The work folder is beside it too,
     so that a cluster that shares the place of `out` can work in it; it goes when the training ends.
     """
-    files = find_files([absolute(corpus) for corpus in corpora]).files
-    if not files:
+    listing = find_files([absolute(corpus) for corpus in corpora])
+    if not listing.files:
         raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
     with storage_errors("making the folder of the tokenizer"):
         out.parent.mkdir(parents=True, exist_ok=True)
         work = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
     with work as folder:
-        executor = make_executor(sum(file.size for file in files))
+        executor = make_executor(sum(file.size for file in listing.files))
         try:
-            progress.message(f"{len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB; {executor.name}")
+            progress.message(f"{describe_files(listing)}; {executor.name}")
             engine = Engine(Path(absolute(folder)), executor, progress)
-            partitions = ingest(engine, files, recipe)
+            partitions = ingest(engine, listing.files, recipe)
             model = trained_tokenizer(engine, partitions, deduplicate(engine, partitions, recipe), recipe)
             tokenizer = Tokenizer.load(engine.path(model))
         finally:

@@ -239,7 +239,7 @@ def test_a_finished_build_is_left_as_it_is(corpus: Path, built: Built) -> None:
 def test_another_recipe_is_refused_by_name_and_fresh_builds_it(corpus: Path, built: Built, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(built.folder, out)
-    with pytest.raises(BuildExistsError, match=r"seed: 7, there 1234.*--fresh"):
+    with pytest.raises(BuildExistsError, match=r"seed is 7, there it is 1234.*--fresh"):
         run(corpus, out, seed=7)
     assert contents(out) == contents(built.folder)
     (out / "notes.txt").write_text("mine")

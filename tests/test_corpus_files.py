@@ -89,7 +89,7 @@ def test_folders_are_read_recursively_sorted_by_uri_and_others_counted(tmp_path)
     expected = ["a.jsonl", "a/b/c.parquet", "a/z.txt", "b.jsonl", "é.txt", "文/件.jsonl"]
     assert [f.uri for f in listing.files] == expected
     assert sorted(expected, key=str.encode) == expected
-    assert listing.ignored == 3
+    assert listing.ignored == {".csv": 1, ".json": 1, "no ending": 1}
 
 
 def test_hidden_files_folders_pipes_and_empty_folders_give_nothing(tmp_path):
@@ -98,7 +98,7 @@ def test_hidden_files_folders_pipes_and_empty_folders_give_nothing(tmp_path):
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "empty.jsonl").mkdir()
     assert find_files([str(tmp_path)]).files == ()
-    assert find_files([str(tmp_path)]).ignored == 0
+    assert find_files([str(tmp_path)]).ignored == {}
 
 
 def test_odd_names_are_escaped_where_needed_and_can_be_opened(tmp_path):

@@ -7,7 +7,8 @@ corpus, the same on every machine, with what cannot stand in a ledger percent-es
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -58,8 +59,8 @@ class Listing:
     """The files of all corpora, sorted by uri."""
 
     files: tuple[InputFile, ...]
-    ignored: int
-    """Regular files of other kinds that were passed over."""
+    ignored: Mapping[str, int]
+    """How many regular files of other kinds were passed over, by ending."""
 
 
 def find_files(corpora: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
@@ -73,28 +74,28 @@ def find_files(corpora: Sequence[str], *, exclude: Sequence[str] = ()) -> Listin
     """
     shut = frozenset(os.path.realpath(folder) for folder in exclude)
     found: dict[str, tuple[str, InputFile]] = {}
-    ignored = 0
+    ignored: Counter[str] = Counter()
     for corpus in corpora:
         for file in _files_of(corpus, shut):
-            if file is None:
-                ignored += 1
+            if isinstance(file, str):
+                ignored[file] += 1
                 continue
             if file.uri in found:
                 raise InputError(
-                    f"{found[file.uri][0]} and {corpus} both hold {file.uri}: uris must differ; "
-                    "pass the folder that holds both"
+                    f"{found[file.uri][0]} and {corpus} both hold {file.uri}, and a file is known by its path below "
+                    "--corpus; give the folder that holds both"
                 )
             found[file.uri] = (corpus, file)
-    return Listing(files=tuple(found[uri][1] for uri in sorted(found)), ignored=ignored)
+    return Listing(files=tuple(found[uri][1] for uri in sorted(found)), ignored=dict(sorted(ignored.items())))
 
 
-def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | None]:
-    """The files of one corpus; None for each that is of no known kind."""
+def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
+    """The files of one corpus; the ending of each that is of no known kind."""
     root = _local_path(corpus)
     try:
         status = os.stat(root)  # noqa: PTH116  (paths here may hold any bytes; `os` and `Path` agree on them)
     except (OSError, ValueError) as error:
-        raise InputError(f"{corpus}: no such corpus: {_why(error)}") from None
+        raise InputError(f"--corpus {corpus}: {_why(error)}") from None
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(corpus, root, shut)
         return
@@ -130,7 +131,7 @@ class _Folder:
     """Real paths from the root to here; links make them differ from `path`."""
 
 
-def _walk(corpus: str, root: str, shut: frozenset[str]) -> Iterator[InputFile | None]:
+def _walk(corpus: str, root: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
     real_root = os.path.realpath(root)
     waiting = [] if real_root in shut else [_Folder(path=root, inner="", chain=(real_root,))]
     while waiting:  # a stack, not recursion: a corpus may be deeper than Python's stack
@@ -182,10 +183,10 @@ def _kind(name: str) -> tuple[Format, Compression | None] | None:
     return next((kind for ending, kind in ENDINGS.items() if lower.endswith(ending)), None)
 
 
-def _input_file(inner: str, path: str, status: os.stat_result) -> InputFile | None:
+def _input_file(inner: str, path: str, status: os.stat_result) -> InputFile | str:
     kind = _kind(inner)
     if kind is None:
-        return None
+        return _uri(os.path.splitext(inner)[1].lower()) or "no ending"  # noqa: PTH122
     return InputFile(
         uri=_uri(inner),
         path=path,

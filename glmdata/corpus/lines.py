@@ -1,4 +1,4 @@
-"""JSON Lines: one record a line, lines end at the byte 0x0A and nowhere else.
+"""One record a line, JSON or plain text; lines end at the byte 0x0A and nowhere else.
 
 Lines are cut by one `bytes.split` a block and their offsets summed by numpy, so that little is done line by line
 besides parsing. Whole split with identity normalisation: 530 MB/s on English, 260 on Chinese text.
@@ -10,9 +10,11 @@ import numpy as np
 import orjson
 
 from glmdata.corpus.batches import RecordGroup, too_long
+from glmdata.corpus.encoding import not_utf8
 
-__all__ = ["read_json_lines"]
+__all__ = ["read_json_lines", "read_text_lines"]
 
+MAX_FIELDS_NAMED = 5
 JSON_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
 
 
@@ -44,6 +46,30 @@ def read_json_lines(blocks: Iterator[bytes], *, begin: int, end: int, field: str
                 texts.append(None)
             else:
                 blanks.append(index)
+        yield RecordGroup(
+            texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
+        )
+
+
+def read_text_lines(blocks: Iterator[bytes], *, begin: int, end: int, limit: int) -> Iterator[RecordGroup]:
+    """Records of plain lines that begin in [begin, end); arguments as for `read_json_lines`."""
+    for lines, starts, sizes in _line_groups(blocks, begin, end, limit):
+        texts: list[str | None] = []
+        reasons: dict[int, str] = {}
+        blanks: list[int] = []
+        for index, line in enumerate(lines):
+            text = None
+            if line is None:
+                reasons[len(texts)] = too_long(int(sizes[index]))
+            else:
+                try:
+                    text = line.removesuffix(b"\r").decode()
+                except UnicodeDecodeError as error:
+                    reasons[len(texts)] = not_utf8(line, error, "the line")
+                if text is not None and not text.strip():
+                    blanks.append(index)
+                    continue
+            texts.append(text)
         yield RecordGroup(
             texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
         )
@@ -96,12 +122,13 @@ def _refusal(line: bytes, field: str) -> str | None:
         try:
             line.decode()
         except UnicodeDecodeError as undecodable:
-            return f"invalid UTF-8 at byte {undecodable.start} of the line"
+            return not_utf8(line, undecodable, "the line")
         return f"not JSON: {error.msg} at column {error.colno}"
     if not isinstance(value, dict):
         return f"not a JSON object but {_json_name(value)}"
     if field not in value:
-        return f'no field "{field}"'
+        names = ", ".join(list(value)[:MAX_FIELDS_NAMED])
+        return f'no field "{field}"' + (f"; there are {names[:80]}" if names else "")
     return f'field "{field}" is {_json_name(value[field])}, not a string'
 
 

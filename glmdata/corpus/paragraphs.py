@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from glmdata.corpus.batches import RecordGroup, too_long
+from glmdata.corpus.encoding import not_utf8
 from glmdata.corpus.streams import CheckedFile
 
 __all__ = ["begins_after_blank_line", "read_paragraphs", "read_whole_text"]
@@ -164,7 +165,7 @@ def _group(found: list[tuple[int, bytes | None, int]]) -> RecordGroup:
             try:
                 text = raw.replace(b"\r\n", b"\n").decode()
             except UnicodeDecodeError as error:
-                reasons[len(texts)] = f"invalid UTF-8 at byte {error.start} of the paragraph"
+                reasons[len(texts)] = not_utf8(raw, error, "the paragraph")
             if text is not None and not text.strip():
                 continue
         texts.append(text)
@@ -186,10 +187,11 @@ def read_whole_text(blocks: Iterator[bytes], *, begin: int, limit: int) -> Itera
     if length > limit:
         reasons[0] = too_long(length)
     else:
+        whole = b"".join(parts)
         try:
-            text = b"".join(parts).decode()
+            text = whole.decode()
         except UnicodeDecodeError as error:
-            reasons[0] = f"invalid UTF-8 at byte {error.start} of the file"
+            reasons[0] = not_utf8(whole, error, "the file")
     yield RecordGroup(
         texts=[text], reasons=reasons, offsets=np.array([begin], np.int64), lengths=np.array([length], np.int64)
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 
 from glmdata.corpus.batches import DocumentBatches, RecordGroup
-from glmdata.corpus.lines import read_json_lines
+from glmdata.corpus.lines import read_json_lines, read_text_lines
 from glmdata.corpus.paragraphs import begins_after_blank_line, read_paragraphs, read_whole_text
 from glmdata.corpus.splits import TO_THE_END, Split
 from glmdata.corpus.streams import (
@@ -77,11 +77,14 @@ def _text_records(file: CheckedFile, split: Split, settings: CorpusSettings) -> 
         begin = _first_begin(file, split, end)
         if begin >= end:
             return
-        if split.format == "txt" and not begins_after_blank_line(file, begin):
+        paragraphs = split.format == "txt" and settings.txt_documents == "paragraphs"
+        if paragraphs and not begins_after_blank_line(file, begin):
             begin, inside = begin - 1, True
         blocks = read_blocks(file, None, begin)
     if split.format == "jsonl":
         yield from read_json_lines(blocks, begin=begin, end=end, field=settings.text_field, limit=limit)
+    elif settings.txt_documents == "lines":
+        yield from read_text_lines(blocks, begin=begin, end=end, limit=limit)
     elif settings.txt_documents == "file":
         yield from read_whole_text(blocks, begin=begin, limit=limit)
     else:

@@ -21,10 +21,9 @@ SECOND_LOOK_CHARACTERS = 160
 # Log odds.
 _WORD = 2.5
 _ENGLISH_ONLY, _ENGLISH_WORD, _ENGLISH_LOAN, _ENGLISH_NAME = 3.0, 2.0, 0.7, 1.0
-_SHARED_DISCOUNT = 0.5  # of an English word that another table has too: "a", "in", "die", "list"
 _FOREIGN_LETTER = -2.0
 _TITLE = 1.0
-_WITHOUT_TABLE = -2.0  # lid.176 has a hundred rarer languages, many of them trained on lists of names
+_WITHOUT_TABLE = -1.0  # lid.176 has a hundred rarer languages, many of them trained on lists of names
 _LEAST_PROBABILITY = 0.003  # that fastText may give a language with a table
 _FASTTEXT = 0.8  # weight of its log probability, which is sure of itself beyond reason on a word or two
 
@@ -54,6 +53,7 @@ _PARTS = (
 _LONGEST_ENDING = max(map(len, _ENDINGS))
 _MOST_BY_SHAPE = 2.5
 
+_PARTS_OF_COMPOUND = re.compile(r"(?<=')|-")
 _TOKENS = re.compile(r"[^\W\d_]+(?:[-'·][^\W\d_]+)*")
 
 
@@ -100,10 +100,11 @@ def word_evidence(line: str) -> dict[str, float]:
     return found
 
 
-def _parts_evidence(word: str, lexicon: dict[str, tuple[tuple[str, float], ...]]) -> tuple[tuple[str, float], ...] | None:
+def _parts_evidence(
+    word: str, lexicon: dict[str, tuple[tuple[str, float], ...]]
+) -> tuple[tuple[str, float], ...] | None:
     """Of a compound or a word with an elided article: evidence of its parts that are known."""
-    parts = re.split(r"(?<=')|-", word)
-    known = [weight for part in parts for weight in lexicon.get(part, ())]
+    known = [evidence for part in _PARTS_OF_COMPOUND.split(word) for evidence in lexicon.get(part, ())]
     return tuple(known) or None
 
 

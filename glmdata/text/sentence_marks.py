@@ -1,86 +1,42 @@
-"""Kernels of `glmdata.text.sentences`: what the marks say. `text` is the UTF-8 of one text, `i` a position in it."""
+"""Kernels of `glmdata.text.sentences`: what the marks . ? ! 。 … say."""
 
 import numpy as np
 from numba import njit
 
 from glmdata.text.sentence_layout import begins_item
+from glmdata.text.sentence_reading import (
+    ABBREVIATION,
+    CLOSER,
+    COMMAS,
+    ELLIPSIS,
+    EXCLAIMED,
+    FINAL,
+    MARKS,
+    MAY,
+    NEGATION,
+    NEVER,
+    NOT_BEFORE_NUMBER,
+    OPENER,
+    PERIOD,
+    QUOTE_CLOSER,
+    SHORT,
+    SPEECH,
+    STARTER,
+    TITLE_CLOSER,
+    WIDE,
+    WIDES,
+    begins_sentence,
+    code_point,
+    lookup,
+    mark_at,
+    skip_space,
+    word_at,
+)
 
-__all__: list[str] = []
-
-# kinds of marks, as bits: . | ? ! | 。！？ | …; any of them; a line break
-PERIOD, FINAL, WIDE, ELLIPSIS = 1, 2, 4, 8
-MARKS, BREAK = 15, 16
-# kinds of words, as bits
-NEVER, NOT_BEFORE_NUMBER, MAY, STARTER, SHORT = 1, 2, 4, 8, 16
-CLOSING, CLOSING_ATTRIBUTE, GREETING, GIVEN_NAME, EXCLAIMED = 32, 64, 128, 256, 512
-ABBREVIATION = NEVER | NOT_BEFORE_NUMBER | MAY
-# kinds of characters, as bits
-CLOSER, TITLE_CLOSER, OPENER, QUOTE_CLOSER, SPEECH, NEGATION = 1, 2, 4, 8, 16, 32
-
-FINALS, WIDES = tuple(map(ord, "?!")), tuple(map(ord, "。！？｡"))
-BREAKS = (10, 13, 0x2028, 0x2029)
-_COMMAS = tuple(map(ord, ",;:，；：、"))
-_SPACES = (32, 9, 11, 12, 0xA0, 0x202F, 0x3000)
 _VOWELS = tuple(map(ord, "aeiouy"))
 
 
-@njit(nogil=True, cache=True)
-def code_point(text, i):  # type: ignore[no-untyped-def]
-    """(code point, bytes) at i; (0, 0) at the end of the text."""
-    if i >= len(text):
-        return 0, 0
-    lead = np.int64(text[i])
-    if lead < 0x80:
-        return lead, 1
-    if lead < 0xE0:
-        return (lead & 0x1F) << 6 | np.int64(text[i + 1]) & 0x3F, 2
-    code = (lead & 0x0F) << 12 | (np.int64(text[i + 1]) & 0x3F) << 6 | np.int64(text[i + 2]) & 0x3F
-    if lead < 0xF0:
-        return code, 3
-    return (code & 0x7FFF) << 6 | np.int64(text[i + 3]) & 0x3F, 4
-
-
-@njit(nogil=True, cache=True)
-def lookup(keys, kinds, key):  # type: ignore[no-untyped-def]
-    """Kind of `key` in a sorted table, 0 if it is not there."""
-    low, high = 0, len(keys)
-    while low < high:
-        middle = (low + high) >> 1
-        if keys[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return np.int64(kinds[low]) if low < len(keys) and keys[low] == key else 0
-
-
-@njit(nogil=True, cache=True)
-def word_at(text, i, tables):  # type: ignore[no-untyped-def]
-    """(kind, position behind) of the ASCII letters at i, of which the first eight count."""
-    key, end = np.uint64(0), i
-    while end < len(text) and 97 <= text[end] | 32 <= 122:
-        if end - i < 8:
-            key = key << np.uint64(8) | np.uint64(text[end] | 32)
-        end += 1
-    return lookup(tables[0], tables[1], key), end
-
-
-@njit(nogil=True, cache=True)
-def skip_space(text, i):  # type: ignore[no-untyped-def]
-    """(first position from i on that is not white space, line breaks passed); CRLF is one, U+2029 two."""
-    breaks = 0
-    while i < len(text):
-        code, size = code_point(text, i)
-        if code in BREAKS:
-            breaks += 2 if code == 0x2029 else 1
-            if code == 13 and i + 1 < len(text) and text[i + 1] == 10:
-                size = 2
-        elif not (code in _SPACES or 0x2000 <= code <= 0x200A):
-            break
-        i += size
-    return i, breaks
-
-
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _brackets(text, i, wanted, tables):  # type: ignore[no-untyped-def]
     """(position behind the closers or openers at i, all their kinds)."""
     found = 0
@@ -94,22 +50,7 @@ def _brackets(text, i, wanted, tables):  # type: ignore[no-untyped-def]
     return i, found
 
 
-@njit(nogil=True, cache=True)
-def mark_at(text, i):  # type: ignore[no-untyped-def]
-    """(kind, bytes) of the mark or line break at i; kind 0 if there is none."""
-    code, size = code_point(text, i)
-    if code in BREAKS:
-        return BREAK, size
-    if code == 46:
-        return PERIOD, size
-    if code in FINALS:
-        return FINAL, size
-    if code in WIDES:
-        return WIDE, size
-    return ELLIPSIS if code == 0x2026 else 0, size
-
-
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _run(text, i):  # type: ignore[no-untyped-def]
     """(position behind the run of marks at i, its kinds, its full stops); `. . .` and `! !` are runs too."""
     marks, dots = 0, 0
@@ -129,17 +70,8 @@ def _run(text, i):  # type: ignore[no-untyped-def]
         i += size
 
 
-@njit(nogil=True, cache=True)
-def _begins_sentence(text, i, tables):  # type: ignore[no-untyped-def]
-    """Whether a capitalised function word is at i, so that a sentence begins."""
-    if i >= len(text) or not 65 <= text[i] <= 90:
-        return False
-    kind, end = word_at(text, i, tables)
-    return kind & STARTER != 0 and (end == i + 1 or text[i + 1] >= 97)
-
-
-@njit(nogil=True, cache=True)
-def glued(text, i, behind, tables):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _glued(text, i, behind, tables):  # type: ignore[no-untyped-def]
     """Whether `school.But since` lacks a space: a plain word before the mark at i, a function word behind it."""
     word = i
     while word > 0 and i - word < 24 and 97 <= text[word - 1] <= 122:
@@ -147,10 +79,10 @@ def glued(text, i, behind, tables):  # type: ignore[no-untyped-def]
     if i - word < 3 or not (word == 0 or text[word - 1] <= 32 or text[word - 1] == 39):
         return False
     _, end = word_at(text, behind, tables)
-    return end < len(text) and text[end] == 32 and _begins_sentence(text, behind, tables)
+    return end < len(text) and text[end] == 32 and begins_sentence(text, behind, tables)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _names_speaker(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether behind a quotation a clause of at most ten characters names the speaker: `他说。`, `老李问道，`."""
     last = 0
@@ -165,7 +97,7 @@ def _names_speaker(text, i, tables):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _exclaimed_name(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether the word before the mark at i is a name written with `!`, capital first."""
     word = i
@@ -174,7 +106,7 @@ def _exclaimed_name(text, i, tables):  # type: ignore[no-untyped-def]
     return i > word and text[word] <= 90 and word_at(text, word, tables)[0] & EXCLAIMED != 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
     """Whether the full stop at i, followed by white space, ends the sentence whose first word is at `head`.
 
@@ -222,21 +154,21 @@ def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
     return after >= 0x2E80 or word_at(text, nxt, tables)[0] & STARTER != 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _ellipsis_ends(text, i, behind, space, word, dots, closed, tables):  # type: ignore[no-untyped-def]
     """Whether the ellipsis at i ends a sentence; the positions are `read_mark`'s."""
     after, _ = code_point(text, word)
     direct, _ = code_point(text, behind)
     if i > 2 and 0xE3 <= text[i - 3] <= 0xEF and after < 0x2E80:
-        return _begins_sentence(text, word, tables)  # behind Chinese, where Latin text is often spaced
+        return begins_sentence(text, word, tables)  # behind Chinese, where Latin text is often spaced
     if closed > 0 and space < len(text) and text[space] == 40:
         return False  # a reference: `stairways [...]” (Smith 55)`
     if space > behind:
         return not 97 <= after <= 122
-    return (dots > 2 and 65 <= direct <= 90) or (closed > 0 and direct >= 0x2E80 and direct not in _COMMAS)
+    return (dots > 2 and 65 <= direct <= 90) or (closed > 0 and direct >= 0x2E80 and direct not in COMMAS)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def read_mark(text, i, head, tables):  # type: ignore[no-untyped-def]
     """(whether the run of marks at i ends the sentence, position behind it, line breaks passed).
 
@@ -251,22 +183,22 @@ def read_mark(text, i, head, tables):  # type: ignore[no-untyped-def]
     lower = 97 <= after <= 122
     direct, _ = code_point(text, behind)
     # Chinese, and what else is written without spaces, may follow a mark directly.
-    before_cjk = direct >= 0x2E80 and direct not in _COMMAS
+    before_cjk = direct >= 0x2E80 and direct not in COMMAS
     spaced = space > behind
     if space >= len(text) or breaks > 1 or (breaks == 1 and begins_item(text, space)):
         over = True
     elif closed & QUOTE_CLOSER and before_cjk and _names_speaker(text, behind, tables):
         over = False
     elif marks & WIDE:
-        over = closed & TITLE_CLOSER == 0 and direct not in _COMMAS
-    elif spaced and (after in _COMMAS or (closed > 0 and lower)):
+        over = closed & TITLE_CLOSER == 0 and direct not in COMMAS
+    elif spaced and (after in COMMAS or (closed > 0 and lower)):
         over = False  # a stray comma or an emoticon; `“Go!” he said`
-    elif not spaced and closed == 0 and 65 <= direct <= 90 and single and glued(text, i, behind, tables):
+    elif not spaced and closed == 0 and 65 <= direct <= 90 and single and _glued(text, i, behind, tables):
         over = True
     elif marks & FINAL:
         over = spaced or before_cjk
         if spaced and single and _exclaimed_name(text, i, tables):
-            over = _begins_sentence(text, word, tables)
+            over = begins_sentence(text, word, tables)
     elif marks & ELLIPSIS or dots > 1:
         over = _ellipsis_ends(text, i, behind, space, word, dots, closed, tables)
     elif spaced:

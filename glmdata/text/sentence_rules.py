@@ -9,6 +9,7 @@ at most eight letters (of other words the first eight count). Initials (J. K.) a
 """
 
 __all__ = [
+    "BARE_CLOSINGS",
     "CLOSERS",
     "CLOSINGS",
     "CLOSING_ATTRIBUTES",
@@ -73,11 +74,14 @@ SHORT_WORDS = "up us me go be am oh ok hi ya"
 GREETINGS = "dear hi hello hey"
 """Open a letter, with a name and a comma: `Dear Ms. Fox, `."""
 
-CLOSINGS = "thanks thx thank you again regards regard wishes luck cheers best love sincerely yours truly respects"
-"""End a letter, before the name: `Best regards, Al`."""
+BARE_CLOSINGS = "thanks thx regards"
+"""End a letter, before the name, with a comma or without: `Thanks Al`."""
 
-CLOSING_ATTRIBUTES = "kind kindest warm warmest many good with very all in advance faithfully"
-"""May stand beside one of `CLOSINGS`."""
+CLOSINGS = "again regard wishes luck cheers best love sincerely faithfully yours truly respects you"
+"""End a letter if a comma or dash follows: `Best wishes, Al`."""
+
+CLOSING_ATTRIBUTES = "kind kindest warm warmest many good with very all in advance thank"
+"""May stand beside one of `BARE_CLOSINGS` and `CLOSINGS`."""
 
 GIVEN_NAMES = (
     "james john robert michael david william richard joseph thomas charles daniel matthew anthony mark donald steven "

@@ -2,7 +2,8 @@
 
 At each mark the whole run of marks (`?!`, `……`) and its closers (`。”`, `.)`) is taken, and then decided:
 
-* 。！？ end a sentence, except inside 《titles》 and before a comma or colon (`“好。”，他说`); ；：; : never end one.
+* 。！？ end a sentence, except inside 《titles》, before a comma or colon (`“好。”，他说`) and before a speaker (`“好。”他说。`);
+  ；：; : never end one.
 * ? and ! end one before white space or CJK text, but not where a quotation runs on in lower case (`“Go!” he said`).
 * A full stop ends one before white space, except after an abbreviation or initials, after the number of a list item,
   and before a lower-case word if what stands before it may be an abbreviation. Decimals, versions, addresses and file
@@ -10,11 +11,12 @@ At each mark the whole run of marks (`?!`, `……`) and its closers (`。”`, 
 * Ellipses (... and ……) end one before white space and a capital, behind a closing quotation mark, and at a line's end.
 * A blank line always ends one; a single line break only after a mark, before a list item or heading, and after a `#`
   heading.
+* Without any mark one ends within a line before a bullet and the next number of a list, around the dates, ruled lines
+  and greetings of mail, and between an address and a sentence that begins.
 
 White space after an end belongs to the sentence that ended, so the pieces joined are the text. The tables are in
-`glmdata.text.sentence_rules`. Linear in the length of the text: 220 MB/s a core over Arrow arrays, 80 to 120 as Python
-strings. Boundary F1 on the project's gold splits, mostly Universal Dependencies' paragraphs: zh 0.997, en 0.909 (what
-is missed there is mostly mail headers and greetings without any mark).
+`glmdata.text.sentence_rules`; docs/sentences.md has the rules in words, the figures and the known limits. Linear in the
+length of the text.
 """
 
 import functools
@@ -24,8 +26,24 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
+from glmdata.text import sentence_reading as reading
 from glmdata.text import sentence_rules as rules
 from glmdata.text.scripts import utf8_buffers
+from glmdata.text.sentence_layout import (
+    INLINE_BULLETS,
+    RULES,
+    after_link,
+    around_rule,
+    around_stamp,
+    begins_item,
+    closing_end,
+    greeting_end,
+    head_of,
+    item_number,
+    next_item,
+)
+from glmdata.text.sentence_marks import read_mark
+from glmdata.text.sentence_reading import BREAK, code_point, mark_at, skip_space
 
 __all__ = ["sentence_ends", "split_sentences"]
 
@@ -34,7 +52,7 @@ def split_sentences(text: str, language: str | None = None) -> list[str]:
     """Cut `text` into sentences; `"".join(result) == text`, no piece is empty.
 
     `language`: ISO 639-1, if known. The rules follow the characters at hand, so Chinese and English need not be told
-    apart; for other languages English abbreviations are not looked for. Lone surrogates are taken as any character.
+    apart; for other languages English words are not looked for. Lone surrogates are taken as any character.
     """
     encoded = text.encode("utf-8", "surrogatepass")
     offsets = np.array([0, len(encoded)], np.int32)
@@ -56,270 +74,101 @@ def sentence_ends(texts: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.
 
 # --- tables ----------------------------------------------------------------------------------------------------------
 
-Tables = tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8]]
+Tables = tuple[NDArray[np.uint64], NDArray[np.uint16], NDArray[np.uint64], NDArray[np.uint16]]
 
-_PERIOD, _FINAL, _WIDE, _ELLIPSIS = 1, 2, 4, 8  # kinds of marks, as bits: . | ? ! | 。！？ | …
-_MARKS, _BREAK = 15, 16  # any of them; a line break
-_NEVER, _NOT_BEFORE_NUMBER, _MAY, _STARTER = 1, 2, 4, 8  # kinds of words, as bits
-_CLOSER, _TITLE_CLOSER, _OPENER = 1, 2, 4  # kinds of brackets and quotes, as bits
-
-_FINALS, _WIDES = tuple(map(ord, "?!")), tuple(map(ord, "。！？｡"))
-_BREAKS = (10, 13, 0x2028, 0x2029)
-_COMMAS = tuple(map(ord, ",;:，；：、"))
-_SIGNS = tuple(map(ord, "-*+"))  # begin list items if a space follows
-_BULLETS = tuple(map(ord, "#•·●"))  # begin list items and headings
-_MARKUP = tuple(map(ord, " #*-+>•·●⁃"))  # may stand before the first word of a sentence
-_NUMERALS = tuple(map(ord, "一二三四五六七八九十"))
-_SPACES = (32, 9, 11, 12, 0xA0, 0x202F, 0x3000)
-_VOWELS = tuple(map(ord, "aeiouy"))
+_WORDS = (
+    (rules.NEVER_END, reading.NEVER),
+    (rules.NOT_BEFORE_NUMBER, reading.NOT_BEFORE_NUMBER),
+    (rules.MAY_END, reading.MAY),
+    (rules.EXCLAIMED_NAMES, reading.EXCLAIMED),
+    (rules.SENTENCE_STARTERS, reading.STARTER),
+    (rules.SHORT_WORDS, reading.SHORT),
+    (rules.GREETINGS, reading.GREETING),
+    (rules.GIVEN_NAMES, reading.GIVEN_NAME),
+    (rules.CLOSINGS, reading.CLOSING),
+    (rules.BARE_CLOSINGS, reading.BARE_CLOSING),
+    (rules.CLOSING_ATTRIBUTES, reading.CLOSING_ATTRIBUTE),
+)
+_CHARACTERS = (
+    (rules.CLOSERS, reading.CLOSER),
+    (rules.QUOTE_CLOSERS, reading.QUOTE_CLOSER),
+    (rules.TITLE_CLOSERS, reading.TITLE_CLOSER),
+    (rules.OPENERS, reading.OPENER),
+    (rules.SPEECH_VERBS, reading.SPEECH),
+    (rules.NEGATIONS, reading.NEGATION),
+)
+_MARK_LEAD, _SIGN = 1, 2
 
 
 @functools.cache
-def _stops() -> NDArray[np.bool_]:
-    """Whether a byte can begin a mark or a line break; few can, and the scan steps over the others."""
-    stops = np.zeros(256, np.bool_)
-    stops[[chr(code).encode()[0] for code in (ord("."), ord("…"), *_FINALS, *_WIDES, *_BREAKS)]] = True
+def _stops() -> NDArray[np.uint8]:
+    """What a byte can begin: a mark or line break, a sign of layout; few can, and the scan steps over the others."""
+    stops = np.zeros(256, np.uint8)
+    stops[[ord(sign) for sign in "/@)"] + list(RULES)] = _SIGN
+    marks = (ord("."), ord("…"), *reading.FINALS, *reading.WIDES, *reading.BREAKS, *INLINE_BULLETS)
+    stops[[chr(code).encode()[0] for code in marks]] = _MARK_LEAD
     stops.setflags(write=False)
     return stops
 
 
 @functools.cache
 def _tables(english: bool) -> Tables:
-    """Abbreviations and starters as sorted 8-byte keys with their kinds; brackets as sorted code points with theirs."""
+    """Words as sorted keys of their first eight bytes, with their kinds; characters as sorted code points with theirs."""
     words: dict[int, int] = {}
-    listed = (
-        (rules.NEVER_END, _NEVER),
-        (rules.NOT_BEFORE_NUMBER, _NOT_BEFORE_NUMBER),
-        (rules.MAY_END, _MAY),
-        (rules.SENTENCE_STARTERS, _STARTER),
-    )
-    for entries, kind in listed if english else ():
+    for entries, kind in _WORDS if english else ():
         for word in entries.split():
-            key = int.from_bytes(word.encode("ascii"), "big")
+            key = int.from_bytes(word[:8].encode("ascii"), "big")
             words[key] = words.get(key, 0) | kind
-    brackets: dict[int, int] = {}
-    for characters, kind in ((rules.CLOSERS, _CLOSER), (rules.TITLE_CLOSERS, _TITLE_CLOSER), (rules.OPENERS, _OPENER)):
-        for character in characters:
-            brackets[ord(character)] = brackets.get(ord(character), 0) | kind
+    characters: dict[int, int] = {}
+    for listed, kind in _CHARACTERS:
+        for character in listed:
+            characters[ord(character)] = characters.get(ord(character), 0) | kind
     tables = (
         np.array(sorted(words), np.uint64),
-        np.array([words[key] for key in sorted(words)], np.uint8),
-        np.array(sorted(brackets), np.uint64),
-        np.array([brackets[code] for code in sorted(brackets)], np.uint8),
+        np.array([words[key] for key in sorted(words)], np.uint16),
+        np.array(sorted(characters), np.uint64),
+        np.array([characters[code] for code in sorted(characters)], np.uint16),
     )
     for table in tables:
         table.setflags(write=False)
     return tables
 
 
-# --- kernels: `text` is the UTF-8 of one text, `i` a position in it ---------------------------------------------------
+# --- the scan --------------------------------------------------------------------------------------------------------
 
 
 @njit(nogil=True, cache=True)
-def _code_point(text, i):  # type: ignore[no-untyped-def]
-    """(code point, bytes) at i; (0, 0) at the end of the text."""
-    if i >= len(text):
-        return 0, 0
-    lead = np.int64(text[i])
-    if lead < 0x80:
-        return lead, 1
-    if lead < 0xE0:
-        return (lead & 0x1F) << 6 | np.int64(text[i + 1]) & 0x3F, 2
-    code = (lead & 0x0F) << 12 | (np.int64(text[i + 1]) & 0x3F) << 6 | np.int64(text[i + 2]) & 0x3F
-    if lead < 0xF0:
-        return code, 3
-    return (code & 0x7FFF) << 6 | np.int64(text[i + 3]) & 0x3F, 4
+def _unmarked(text, i, first, number, style, tables):  # type: ignore[no-untyped-def]
+    """(end before, end after, where to go on) of the sign at i; 0 where there is no end."""
+    byte = text[i]
+    if byte == 64 or (byte == 47 and i > first and text[i - 1] == 58 and i + 1 < len(text) and text[i + 1] == 47):
+        after, behind = after_link(text, i, tables)
+        return 0, after, behind
+    if byte == 47:
+        return around_stamp(text, i, first)
+    if byte == 41:
+        return next_item(text, i, first, number, style) if number >= 0 else 0, 0, i + 1
+    return around_rule(text, i, first)
 
 
 @njit(nogil=True, cache=True)
-def _lookup(keys, kinds, key):  # type: ignore[no-untyped-def]
-    """Kind of `key` in a sorted table, 0 if it is not there."""
-    low, high = 0, len(keys)
-    while low < high:
-        middle = (low + high) >> 1
-        if keys[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return np.int64(kinds[low]) if low < len(keys) and keys[low] == key else 0
-
-
-@njit(nogil=True, cache=True)
-def _skip_space(text, i):  # type: ignore[no-untyped-def]
-    """(first position from i on that is not white space, line breaks passed); CRLF is one, U+2029 two."""
-    breaks = 0
-    while i < len(text):
-        code, size = _code_point(text, i)
-        if code in _BREAKS:
-            breaks += 2 if code == 0x2029 else 1
-            if code == 13 and i + 1 < len(text) and text[i + 1] == 10:
-                size = 2
-        elif not (code in _SPACES or 0x2000 <= code <= 0x200A):
-            break
-        i += size
-    return i, breaks
-
-
-@njit(nogil=True, cache=True)
-def _brackets(text, i, wanted, tables):  # type: ignore[no-untyped-def]
-    """(position behind the closers or openers at i, all their kinds)."""
-    found = 0
-    while i < len(text):
-        code, size = _code_point(text, i)
-        kind = _lookup(tables[2], tables[3], np.uint64(code))
-        if kind & wanted == 0:
-            break
-        found |= kind
-        i += size
-    return i, found
-
-
-@njit(nogil=True, cache=True)
-def _mark(text, i):  # type: ignore[no-untyped-def]
-    """(kind, bytes) of the mark or line break at i; kind 0 if there is none."""
-    code, size = _code_point(text, i)
-    if code in _BREAKS:
-        return _BREAK, size
-    if code == 46:
-        return _PERIOD, size
-    if code in _FINALS:
-        return _FINAL, size
-    if code in _WIDES:
-        return _WIDE, size
-    return _ELLIPSIS if code == 0x2026 else 0, size
-
-
-@njit(nogil=True, cache=True)
-def _run(text, i):  # type: ignore[no-untyped-def]
-    """(position behind the run of marks at i, its kinds, its full stops); `. . .` and `! !` are runs too."""
-    marks, dots = 0, 0
-    while True:
-        kind, size = _mark(text, i)
-        if kind & _MARKS == 0:
-            spaced = i
-            while spaced < len(text) and text[spaced] == 32:
-                spaced += 1
-            kind, size = _mark(text, spaced)
-            behind = 0 if spaced + 1 >= len(text) else text[spaced + 1]
-            if not 0 < kind <= _FINAL or 97 <= behind | 32 <= 122 or 48 <= behind <= 57:  # ` .net` is no mark
-                return i, marks, dots
-            i = spaced
-        marks |= kind
-        dots += kind == _PERIOD
-        i += size
-
-
-@njit(nogil=True, cache=True)
-def _begins_item(text, i):  # type: ignore[no-untyped-def]
-    """Whether a list item or a heading begins at i: `- `, `* `, `1. `, `(2)`, `3、`, `一、`, `（二）`, `• `, `#`."""
-    code, size = _code_point(text, i)
-    if code in _BULLETS:
-        return True
-    if code in _SIGNS:
-        return i + 1 < len(text) and text[i + 1] == 32
-    bracket = code in (40, 0xFF08)
-    first = i + size if bracket else i
-    i = first
-    code, size = _code_point(text, i)
-    while i - first < 9 and (48 <= code <= 57 or code in _NUMERALS):  # three Han numerals, or nine digits
-        i += size
-        code, size = _code_point(text, i)
-    if i == first:
-        return False
-    if bracket:
-        return code in (41, 0xFF09)
-    return code == 0x3001 or (code in (41, 46) and i + 1 < len(text) and text[i + 1] == 32)
-
-
-@njit(nogil=True, cache=True)
-def _head(text, i):  # type: ignore[no-untyped-def]
-    """Where the words of a sentence begin: behind `## `, `- `, `* `, `> `, `• `."""
-    code, size = _code_point(text, i)
-    while code in _MARKUP:
-        i += size
-        code, size = _code_point(text, i)
-    return i
-
-
-@njit(nogil=True, cache=True)
-def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
-    """Whether the full stop at i, followed by white space, ends the sentence whose first word is at `head`.
-
-    `nxt` is where the next word begins, its brackets and quotes skipped.
-    """
-    word = i  # first byte of the letters, digits and dots before the full stop
-    letters, vowels, digits, dots = 0, 0, 0, 0
-    key = np.uint64(0)
-    while word > head and i - word < 24:
-        byte = np.uint64(text[word - 1])
-        if byte == 46:
-            dots += 1
-        elif 48 <= byte <= 57:
-            digits += 1
-        elif 97 <= byte | 32 <= 122:
-            byte |= np.uint64(32)
-            letters += 1
-            vowels += byte in _VOWELS
-        else:
-            break
-        if i - word < 8:
-            key |= byte << np.uint64(8 * (i - word))
-        word -= 1
-    numbered = (letters == 0 and (digits <= 3 or dots > 0)) or (letters == 1 and digits == 0)
-    if word == head and word < i and numbered and dots < 4:
-        return False  # the number of a list item or heading: `1.`, `12.`, `2.3.1.`, `a.`
-    after, _ = _code_point(text, nxt)
-    lower = 97 <= after <= 122 or 0xDF <= after <= 0xFF
-    if word == i or digits > 0:
-        return not lower
-    kind = _lookup(tables[0], tables[1], key) if i - word <= 8 else 0
-    if kind & _NEVER or (kind & _NOT_BEFORE_NUMBER and 48 <= after <= 57):
-        return False
-    if lower:
-        # An unknown abbreviation, or a sentence that begins with an identifier or carelessly? Words have vowels.
-        return dots == 0 and vowels > 0 and (kind == _STARTER or (kind == 0 and letters > 2))
-    initial = letters == 1 and dots == 0 and 65 <= text[i - 1] <= 90
-    dotted = dots > 0 and letters <= 2 * dots + 1
-    if not (kind & _MAY or ((initial or dotted) and len(tables[0]) > 0)):
-        return True
-    key, end = np.uint64(0), nxt
-    while end < len(text) and end - nxt < 9 and 97 <= text[end] | 32 <= 122:
-        key = key << np.uint64(8) | np.uint64(text[end] | 32)
-        end += 1
-    return after >= 0x2E80 or (end - nxt < 9 and _lookup(tables[0], tables[1], key) & _STARTER != 0)
-
-
-@njit(nogil=True, cache=True)
-def _read_mark(text, i, head, tables):  # type: ignore[no-untyped-def]
-    """(whether the run of marks at i ends the sentence, position behind it, line breaks passed).
-
-    The position is behind closers and white space if it does, else behind the closers only.
-    """
-    behind, marks, dots = _run(text, i)
-    behind, closed = _brackets(text, behind, np.int64(_CLOSER), tables)
-    space, breaks = _skip_space(text, behind)
-    word, _ = _brackets(text, space, np.int64(_OPENER), tables)
-    after, _ = _code_point(text, word)
-    lower = 97 <= after <= 122
-    direct, _ = _code_point(text, behind)
-    # Chinese, and what else is written without spaces, may follow a mark directly.
-    before_cjk = direct >= 0x2E80 and direct not in _COMMAS
-    spaced = space > behind
-    if space >= len(text) or breaks > 1 or (breaks == 1 and _begins_item(text, space)):
-        over = True
-    elif marks & _WIDE:
-        over = closed & _TITLE_CLOSER == 0 and direct not in _COMMAS
-    elif spaced and (after in _COMMAS or (closed > 0 and lower)):
-        over = False  # a stray comma or an emoticon; `“Go!” he said`
-    elif marks & _FINAL:
-        over = spaced or before_cjk
-    elif marks & _ELLIPSIS or dots > 1:
-        over = (spaced and not lower) or (dots > 2 and 65 <= direct <= 90) or (closed > 0 and before_cjk)
-    elif spaced:
-        over = _period_ends(text, i, head, word, tables)
-    else:  # a full stop in place of 。
-        over = before_cjk and i > head and text[i - 1] >= 0x80
-    return over, space if over else behind, breaks if over else 0
+def _marked(text, i, line, first, head, number, style, tables):  # type: ignore[no-untyped-def]
+    """(end before, end after, where to go on, line breaks passed) of the mark, line break or bullet that may be at i."""
+    kind, size = mark_at(text, i)
+    if kind == 0:
+        bullet = i > head and text[i - 1] == 32 and code_point(text, i)[0] in INLINE_BULLETS
+        return i if bullet else 0, 0, i + size, 0
+    if kind == BREAK:
+        behind, breaks = skip_space(text, i)
+        over = breaks > 1 or text[line] == 35 or begins_item(text, behind)
+        return 0, behind if over else 0, behind, breaks
+    before = 0
+    if number >= 0 and text[i] == 46:
+        before = next_item(text, i, first, number, style)
+    if before:
+        return before, 0, i + 1, 0
+    over, behind, breaks = read_mark(text, i, head, tables)
+    return 0, behind if over else 0, behind, breaks
 
 
 @njit(nogil=True, cache=True)
@@ -328,30 +177,37 @@ def _scan(values, offsets, stops, tables):  # type: ignore[no-untyped-def]
     ends = np.empty(len(values), np.int32)  # an upper bound; pages never written cost no memory
     count = 0
     bounds = np.zeros(len(offsets), np.int64)
-    start = np.int64(0)  # a bare 0 would have numba compile the helpers for that literal too
     for d in range(len(offsets) - 1):
         text = values[offsets[d] : offsets[d + 1]]
-        i, _ = _skip_space(text, start)
-        ended, line, head = start, i, _head(text, i)
-        while i < len(text):
-            if not stops[text[i]]:
+        i, _ = skip_space(text, np.int64(0))
+        line, breaks, ended, begun = i, np.int64(2), np.int64(0), i
+        first = head = i
+        number, style = np.int64(-1), np.int64(0)
+        begins = i < len(text)
+        while begins or i < len(text):
+            before, after = np.int64(0), np.int64(0)
+            if begins:  # a sentence, at `begun`
+                first, head = begun, head_of(text, begun)
+                number, style = item_number(text, head)
+                after = closing_end(text, head, tables)
+                if after == 0 and breaks > 1:
+                    after = greeting_end(text, head, tables)
+                i = max(i, after)
+            elif stops[text[i]] == 0:
                 i += 1
                 continue
-            kind, size = _mark(text, i)
-            if kind == 0:
-                i += size
-                continue
-            if kind == _BREAK:
-                i, breaks = _skip_space(text, i)
-                over = breaks > 1 or text[line] == 35 or _begins_item(text, i)
+            elif stops[text[i]] == _SIGN:
+                before, after, i = _unmarked(text, i, first, number, style, tables)
             else:
-                over, i, breaks = _read_mark(text, i, head, tables)
-            if breaks:
-                line = i
-            if over:
-                ends[count] = ended = i
-                count += 1
-                head = _head(text, i)
+                before, after, i, breaks = _marked(text, i, line, first, head, number, style, tables)
+                if breaks:
+                    line = i
+            begins = False
+            for end in (before, after):
+                if end > ended:
+                    ends[count] = ended = begun = end
+                    count += 1
+                    begins = end < len(text)
         if ended < len(text):
             ends[count] = len(text)
             count += 1

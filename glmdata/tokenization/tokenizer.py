@@ -152,7 +152,8 @@ class Tokenizer:
 
     def _piece_sizes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Bytes of text that each id stands for, -1 where that depends on the text (unknown); and how many of them
-        are white space before something else, as the space of a word is."""
+        are white space before something else, as the space of a word is.
+        """
         sizes, leads = np.zeros(self.vocabulary_size, np.int32), np.zeros(self.vocabulary_size, np.int32)
         processor = self._processor
         for token in range(self.num_pieces):
