@@ -14,9 +14,9 @@ setup: .venv/ready
 	touch .venv/ready
 
 demo: setup
-	$(BIN)/glmdata build --corpus examples/corpus --out demo
+	$(BIN)/glmdata build --corpus examples/corpus --out demo --fresh
 	$(BIN)/glmdata inspect demo
-	$(BIN)/glmdata inspect demo --sample 5
+	$(BIN)/glmdata inspect demo --sample 2
 
 test: setup
 	$(BIN)/python -m pytest
@@ -26,8 +26,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# CORPUS=DIR measures on your own text.
 bench: setup
-	$(BIN)/python benchmarks/build.py
+	$(BIN)/python benchmarks/build.py --corpus $(or $(CORPUS),examples/corpus)
 
 clean:
 	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache

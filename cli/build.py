@@ -7,8 +7,12 @@ from typing import Any
 import click
 
 from glmdata.cli.progress import make_progress
+from glmdata.cli.render import counted, describe_outcomes
 
 __all__ = ["command"]
+
+MAX_REFUSALS_SHOWN = 4
+MUCH_PADDING = 0.25
 
 
 @click.command("build", no_args_is_help=True)
@@ -17,8 +21,8 @@ __all__ = ["command"]
     "corpora",
     multiple=True,
     required=True,
-    metavar="URI",
-    help="Folder or file of raw text: .jsonl .jsonl.gz .jsonl.zst .txt .parquet .arrow. May be given several times.",
+    metavar="PATH",
+    help="Folder or file of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. Repeat it for each.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the build.")
 @click.option(
@@ -35,7 +39,7 @@ __all__ = ["command"]
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one setting of the recipe, e.g. --set sequence_length=1024.",
+    help="Change one setting of the recipe, e.g. --set sequence_length=1024. Repeat it for each.",
 )
 @click.option(
     "--address",
@@ -106,6 +110,8 @@ def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alr
         "rows": report["rows"],
         "records_in": report["records_in"],
         "outcomes": report["outcomes"],
+        "quarantined": report["quarantined"],
+        "files_not_read": report["files_not_read"],
         "tokens": report["tokens"],
         "samples": report["samples"],
         "padding": report["padding"],
@@ -114,14 +120,37 @@ def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alr
 
 
 def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> None:
-    outcomes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report["outcomes"].items() if count)
+    click.echo(f"{report['records_in']:,} records: {describe_outcomes(report['outcomes'])}")
+    for refusal in report["quarantined"][:MAX_REFUSALS_SHOWN]:
+        click.echo(f"  quarantined: {refusal['count']:,} x {refusal['reason']} (first {refusal['first']})")
+    if len(report["quarantined"]) > MAX_REFUSALS_SHOWN:
+        click.echo(
+            f"  quarantined: {len(report['quarantined']) - MAX_REFUSALS_SHOWN} more kinds, in {folder}/quarantine"
+        )
     tokens = " : ".join(f"{code} {count:,}" for code, count in report["tokens"].items())
-    click.echo(f"{report['records_in']:,} records: {outcomes}")
     click.echo(
-        f"{report['rows']:,} samples of {manifest['sequence_length']} tokens in {len(manifest['shards'])} shards; "
-        f"tokens {tokens}; padding {report['padding']:.1%}"
+        f"{counted(report['rows'], 'sample')} of {manifest['sequence_length']} tokens in "
+        f"{counted(len(manifest['shards']), 'shard')}; text tokens {tokens}; padding {report['padding']:.1%}"
     )
+    for warning in warnings(report):
+        click.echo(f"note: {warning}")
     state = "was there already" if already_there else "done"
-    click.echo(
-        f"{folder} {state}, fingerprint {manifest['fingerprint'][:16]}; look at it with: glmdata inspect {folder}"
-    )
+    click.echo(f"{folder} {state}, fingerprint {manifest['fingerprint'][:16]}; look at it: glmdata inspect {folder}")
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """What a user may not have wanted."""
+    found = []
+    outcomes = report["outcomes"]
+    given, kept = outcomes.get("balance", 0), outcomes.get("kept", 0)
+    if given > kept and report["tokens"]:
+        scarce = min(report["tokens"], key=lambda code: report["tokens"][code])
+        found.append(
+            f"balancing left out {given:,} documents and kept {kept:,}: {scarce} has only "
+            f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=off)"
+        )
+    if report["padding"] > MUCH_PADDING:
+        found.append(
+            f"{report['padding']:.0%} of the rows is padding: packing=concat or a smaller sequence_length has less"
+        )
+    return [*found, *report.get("hints", ())]

@@ -90,16 +90,15 @@ def _overview(folder: Path, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from glmdata.cli.render import make_console
+    from glmdata.cli.render import describe_outcomes, make_console
 
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column()
     records = manifest.counts.get("records_in", 0)
-    outcomes = ", ".join(
-        f"{count:,} {name.removeprefix('outcome_').replace('_', ' ')}"
-        for name, count in manifest.counts.items()
-        if name.startswith("outcome_") and count
+    prefix = "outcome_"
+    outcomes = describe_outcomes(
+        {name.removeprefix(prefix): n for name, n in manifest.counts.items() if name.startswith(prefix)}
     )
     tokens = "  ".join(f"{code} {manifest.counts.get(f'tokens_{code}', 0):,}" for code in manifest.languages)
     mix = "  ".join(

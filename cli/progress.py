@@ -4,7 +4,8 @@ import time
 from collections import defaultdict
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 __all__ = ["LiveProgress", "PlainProgress", "make_progress"]
@@ -24,41 +25,43 @@ _DOING = {
     "shards": "write shards",
     "ledger": "write ledger",
 }
-_IN_BYTES = {"ingest", "sign", "sample", "tokenize", "shards"}
+_UNITS = {"assemble": "samples", "shards": "samples"}
+WIDE = 100
+"""Columns from which on there is room for words."""
+_IN_BYTES = {"ingest", "sign", "tokenize", "shards"}
 """Stages whose jobs are weighed in bytes, so that MB/s mean something."""
 
 
-class _Rates(ProgressColumn):
-    """Documents/s and MB/s so far."""
+class _Figures(ProgressColumn):
+    """Seconds, then documents/s and MB/s of what was done in this session; time left while it runs."""
 
     def render(self, task: Task) -> Text:
-        elapsed = task.finished_time if task.finished else task.elapsed
-        if not elapsed:
-            return Text("")
-        parts = []
-        if task.fields["records"]:
-            parts.append(f"{task.fields['records'] / elapsed:,.0f} documents/s")
-        if task.fields["in_bytes"]:
-            parts.append(f"{task.completed / elapsed / 1e6:,.1f} MB/s")
-        return Text("  ".join(parts), style="dim")
+        """The text of one bar."""
+        elapsed = (task.finished_time if task.finished else task.elapsed) or 0.0
+        parts = [f"{elapsed:6.1f} s"]
+        if not task.finished and task.time_remaining is not None:
+            parts.append(f"{task.time_remaining:.0f} s left")
+        if elapsed and task.fields["records"]:
+            parts.append(f"{task.fields['records'] / elapsed:,.0f} {_UNITS.get(task.fields['stage'], 'documents')}/s")
+        if elapsed and task.fields["weight"] and task.fields["stage"] in _IN_BYTES:
+            parts.append(f"{task.fields['weight'] / elapsed / 1e6:,.1f} MB/s")
+        if task.fields["resumed"]:
+            parts.append(f"{task.fields['resumed']} of {task.fields['jobs']} parts were done before")
+        return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
 
 
 class LiveProgress:
     """Bars on a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.fields[stage]:<9}"),
-            TextColumn("{task.fields[doing]:<17}", style="dim"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[seconds]:>7}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=False),
-            _Rates(),
-            console=console,
-            refresh_per_second=8,
-        )
-        self._tasks: dict[str, int] = {}
-        self._records: defaultdict[str, int] = defaultdict(int)
+        columns: list[ProgressColumn] = [TextColumn("{task.fields[stage]:<9}", table_column=Column(no_wrap=True))]
+        if console.width >= WIDE:
+            columns.append(TextColumn("{task.fields[doing]:<17}", style="dim", table_column=Column(no_wrap=True)))
+        columns.append(BarColumn(bar_width=24 if console.width >= WIDE else 10))
+        columns.append(_Figures(table_column=Column(no_wrap=True, overflow="ellipsis")))
+        self._progress = Progress(*columns, console=console, refresh_per_second=8)
+        self._tasks: dict[str, TaskID] = {}
+        self._sums: defaultdict[str, dict[str, int]] = defaultdict(lambda: {"weight": 0, "records": 0, "resumed": 0})
         self._progress.start()
 
     def message(self, text: str) -> None:
@@ -67,25 +70,31 @@ class LiveProgress:
 
     def stage_started(self, stage: str, jobs: int, weight: int) -> None:
         """A new bar."""
-        del jobs
         self._tasks[stage] = self._progress.add_task(
             stage,
             total=weight,
             stage=stage,
             doing=_DOING.get(stage, ""),
-            seconds="",
             records=0,
-            in_bytes=stage in _IN_BYTES,
+            weight=0,
+            resumed=0,
+            jobs=jobs,
         )
 
     def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
         """The bar moves on."""
-        self._records[stage] += 0 if resumed else records
-        self._progress.update(self._tasks[stage], advance=weight, records=self._records[stage])  # type: ignore[arg-type]
+        sums = self._sums[stage]
+        sums["resumed"] += resumed
+        if not resumed:
+            sums["weight"] += weight
+            sums["records"] += records
+        task = self._tasks[stage]
+        self._progress.update(
+            task, advance=weight, records=sums["records"], weight=sums["weight"], resumed=sums["resumed"]
+        )
 
     def stage_ended(self, stage: str, seconds: float) -> None:
-        """The bar is full."""
-        self._progress.update(self._tasks[stage], seconds=f"{seconds:.1f} s")  # type: ignore[arg-type]
+        """The bar is full already."""
 
     def close(self) -> None:
         """Leave the bars as they are."""
@@ -112,7 +121,7 @@ class PlainProgress:
     def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
         """Add up."""
         sums = self._sums[stage]
-        sums[0] += weight
+        sums[0] += 0 if resumed else weight
         sums[1] += records
         sums[2] += resumed
         sums[3] += 1
@@ -122,8 +131,8 @@ class PlainProgress:
         weight, records, resumed, jobs = self._sums[stage]
         parts = [f"{stage:<9} {_DOING.get(stage, ''):<17} {seconds:7.2f} s"]
         if records:
-            parts.append(f"{records:,} records")
-        if stage in _IN_BYTES and seconds > 0:
+            parts.append(f"{records:,} {_UNITS.get(stage, 'documents')}")
+        if stage in _IN_BYTES and seconds > 0 and weight:
             parts.append(f"{weight / 1e6:,.1f} MB, {weight / seconds / 1e6:,.1f} MB/s")
         if resumed:
             parts.append(f"{resumed} of {jobs} parts were done before")

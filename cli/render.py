@@ -1,14 +1,14 @@
 """One sample as a person reads it: text with its spans in place, tokens with both rows of positions."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Token", "make_console", "span_colour", "token_grid"]
+__all__ = ["Token", "counted", "describe_outcomes", "make_console", "span_colour", "token_grid"]
 
 _COLOURS = ("bright_cyan", "bright_magenta", "bright_green", "bright_yellow", "bright_blue", "bright_red")
 _VISIBLE = str.maketrans({"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·"})
@@ -27,6 +27,26 @@ class Token:
 def make_console() -> Console:
     """Where results are printed: as wide as the terminal, 120 columns in a pipe."""
     return Console(highlight=False, width=None if os.environ.get("COLUMNS") or os.isatty(1) else 120)
+
+
+def counted(number: int, name: str) -> str:
+    """`1 shard`, `2 shards`."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
+def describe_outcomes(outcomes: Mapping[str, int]) -> str:
+    """Outcomes in the order of their interest: kept first, then what left and why."""
+    exact, near = outcomes.get("exact_duplicate", 0), outcomes.get("near_duplicate", 0)
+    parts = [f"{outcomes.get('kept', 0):,} kept"]
+    if exact + near:
+        parts.append(f"{counted(exact + near, 'duplicate')} ({exact:,} exact, {near:,} near)")
+    names = {"balance": "left out by the balance", "language": "in other languages", "empty": "empty"}
+    for name, text in names.items():
+        if outcomes.get(name):
+            parts.append(f"{outcomes[name]:,} {text}")
+    told = {"kept", "exact_duplicate", "near_duplicate", *names}
+    parts += [f"{count:,} {name}" for name, count in outcomes.items() if name not in told and count]
+    return ", ".join(parts)
 
 
 def span_colour(span: int) -> str:

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 CONTEXT_TOKENS = 4
 """Tokens of Part A shown on each side of a mask token; all with --all."""
+WIDE = 90
+"""Columns from which on a batch is shown with all its figures."""
 SPAN_TOKENS = 12
 """Tokens shown at each end of a long span in Part B; all with --all."""
 
@@ -74,25 +76,27 @@ def _show(
     import numpy as np
     from rich.text import Text
 
-    from glmdata.cli.render import Token, make_console, span_colour, token_grid
+    from glmdata.cli.render import Token, counted, make_console, span_colour, token_grid
 
     console = make_console()
     length, context = int(row["length"]), int(row["context_length"])
     masked = sum(int(end - start) for start, end in restored.spans)
     console.print(
         f"[bold]sample {number}[/bold]   {objective}   {language}   length {length}/{len(row['input_ids'])}   "
-        f"context_length {context}   {len(restored.spans)} spans, {masked} of {len(restored.tokens)} tokens masked   "
-        f"id {int(row['sample_id'])}"
+        f"context_length {context}   {counted(len(restored.spans), 'span')}, "
+        f"{masked} of {len(restored.tokens)} tokens masked   id {int(row['sample_id'])}"
     )
     for source in sources:
         console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)
     console.print()
 
+    plain = console.color_system is None or console.no_color
     place_in_b = {int(span): place for place, span in enumerate(restored.order)}
     text, last = Text(), 0
     for span, (start, end) in enumerate(restored.spans):
         text.append(tokenizer.decode(restored.tokens[last:start]))
-        text.append(tokenizer.decode(restored.tokens[start:end]), f"reverse {span_colour(place_in_b[span])}")
+        inside = tokenizer.decode(restored.tokens[start:end])
+        text.append(f"⟦{inside}⟧" if plain else inside, f"reverse {span_colour(place_in_b[span])}")
         last = end
     text.append(tokenizer.decode(restored.tokens[last:]))
     console.print(text, soft_wrap=False)
@@ -179,11 +183,15 @@ def show_batch(folder: Path, step: int, rank: int, world: int, batch_size: int, 
     from glmdata.cli.render import make_console
 
     console = make_console()
+    console.print(f"step {step}, rank {rank} of {world}, batch {batch_size}, seed {seed}, epoch {first // shards.rows}")
+    names = ["sample", "objective", "language"]
+    if console.width >= WIDE:
+        names += ["sample_id", "length", "context_length"]
     table = Table(box=None, header_style="dim")
-    for name in ("sample", "sample_id", "objective", "language", "length", "context_length", "text"):
+    for name in (*names, "text"):
         table.add_column(name, no_wrap=True)
     for sample in found:
-        text = Text(" ".join(str(sample.pop("text")).split()))
-        text.truncate(max(20, console.width - 70), overflow="ellipsis")
-        table.add_row(*map(str, sample.values()), text)
+        text = Text(" ".join(str(sample["text"]).split()))
+        text.truncate(max(20, console.width - (70 if console.width >= WIDE else 34)), overflow="ellipsis")
+        table.add_row(*(str(sample[name]) for name in names), text)
     console.print(table)

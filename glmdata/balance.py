@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from glmdata.errors import InputError
 
-__all__ = ["quotas", "take_turns"]
+__all__ = ["quotas", "require_languages", "take_turns"]
 
 
 def quotas(tokens: Mapping[str, int], weights: Mapping[str, float], strategy: str) -> dict[str, int]:
@@ -21,23 +21,30 @@ def quotas(tokens: Mapping[str, int], weights: Mapping[str, float], strategy: st
 
     Raises InputError where nothing is left, or a wanted language has no tokens, since no ratio can then be kept.
     """
-    if not any(tokens[code] for code in weights):
-        raise InputError(f"no document of {' or '.join(weights)} is left; nothing can be built from this corpus")
+    require_languages(tokens, weights, strategy)
     if strategy == "off":
         return {code: tokens[code] for code in weights}
-    missing = [code for code in weights if not tokens[code]]
-    if missing:
-        there = ", ".join(f"{code} {tokens[code]} tokens" for code in weights)
-        raise InputError(
-            f"no document of {' and '.join(missing)} is left to balance ({there}); add some, change "
-            "balance.languages, or set balance.strategy=off"
-        )
     scarce = min(weights, key=lambda code: (tokens[code] / weights[code], code))
     scale = tokens[scarce] / weights[scarce]
     return {
         code: tokens[code] if code == scarce else min(tokens[code], int(scale * weight))
         for code, weight in weights.items()
     }
+
+
+def require_languages(there: Mapping[str, int], weights: Mapping[str, float], strategy: str) -> None:
+    """Raise InputError where nothing is left, or a wanted language has nothing and a ratio is asked for.
+
+    `there` are tokens, or bytes of text, by language.
+    """
+    missing = [code for code in weights if not there[code]]
+    if len(missing) == len(weights):
+        raise InputError(f"no document of {' or '.join(weights)} is left; nothing can be built from this corpus")
+    if missing and strategy != "off":
+        raise InputError(
+            f"no document of {' and '.join(missing)} is left to balance; add some, change balance.languages, or set "
+            "balance.strategy=off"
+        )
 
 
 def take_turns(row_tokens: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,12 +1,14 @@
 """The stage graph: raw files in, a finished build out."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import glmdata
+from glmdata.balance import require_languages
 from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import InputError
 from glmdata.pipelines.assemble import assemble, cut_into_shards
@@ -15,6 +17,7 @@ from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
 from glmdata.pipelines.folder import BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
+from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
@@ -22,7 +25,11 @@ from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEn
 from glmdata.storage import absolute, storage_errors, write_whole
 from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
 
-__all__ = ["Built", "build"]
+__all__ = ["Built", "build", "describe_files"]
+
+LARGE_DOCUMENT = 1 << 20
+"""A .txt whose documents are larger on average was perhaps meant to be read by lines."""
+MAX_HINTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,12 @@ def _run(
     tokenizer_path: str | None,
 ) -> Built:
     partitions = ingest(engine, listing.files, recipe)
+    hints = _hints(listing, partitions, recipe)
     deduplicated = deduplicate(engine, partitions, recipe)
+    try:
+        require_languages(deduplicated.language_bytes, recipe.balance.languages, recipe.balance.strategy)
+    except InputError as error:
+        raise InputError("; ".join([str(error), *hints])) from None
     if tokenizer is not None and tokenizer_path is not None:
         model = tokenizer_file(engine, tokenizer, tokenizer_path)
     else:
@@ -98,7 +110,7 @@ def _run(
     assembled = assemble(engine, plan, tokens, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan)
-    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored)
+    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints)
     return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
 
 
@@ -156,6 +168,21 @@ def _publish(
         write_whole(folder.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
     folder.finish(manifest.dumps())
     return Built(folder=folder.path, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
+
+
+def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) -> list[str]:
+    """What looks like a corpus read in another way than it is meant."""
+    if recipe.corpus.txt_documents != "paragraphs":
+        return []
+    records: Counter[str] = Counter()
+    for partition in partitions:
+        records[partition.uri] += partition.rows
+    return [
+        f"{file.uri} has {records[file.uri]:,} documents in {file.size / 1e6:.1f} MB; if every line is a document, "
+        "--set corpus.txt_documents=lines"
+        for file in listing.files
+        if file.format == "txt" and file.size > LARGE_DOCUMENT * max(1, records[file.uri])
+    ][:MAX_HINTS]
 
 
 def describe_files(listing: Listing) -> str:

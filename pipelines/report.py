@@ -123,7 +123,7 @@ def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
 
 def kind_of(reason: str) -> str:
     """A reason without its numbers, quotes and remarks, so that alike ones can be counted."""
-    return re.sub(r"\s+", " ", re.sub(r"[\d,]+", "N", reason.partition(";")[0])).strip()
+    return re.sub(r"\s+", " ", re.sub(r"(?<![\w-])\d[\d,]*", "N", reason.partition(";")[0])).strip()
 
 
 def place_of(row: dict[str, Any]) -> str:
@@ -213,6 +213,7 @@ def build_report(
     ledgers: Sequence[Result],
     sequence_length: int,
     not_read: Mapping[str, int],
+    hints: Sequence[str],
 ) -> dict[str, Any]:
     """The figures of a build for report.json; `stages` are those that ran in this session."""
     outcomes: Counter[str] = Counter()
@@ -238,6 +239,7 @@ def build_report(
             for kind, (count, place) in sorted(refusals.items(), key=lambda item: (-item[1][0], item[0]))
         ],
         "files_not_read": dict(not_read),
+        "hints": list(hints),
         "tokens": by_language,
         "samples": {name: counts["rows"] for name, counts in objectives.items()},
         "objectives": {name: dict(counts) for name, counts in objectives.items()},

@@ -39,7 +39,7 @@ def test_nothing_left_is_refused(strategy: str) -> None:
 
 
 def test_a_missing_language_is_refused_with_what_helps() -> None:
-    with pytest.raises(InputError, match=r"no document of zh is left to balance .*balance\.strategy=off"):
+    with pytest.raises(InputError, match=r"no document of zh is left to balance; .*balance\.strategy=off"):
         quotas({"zh": 0, "en": 9}, {"zh": 1, "en": 1}, "downsample")
 
 

@@ -103,7 +103,7 @@ def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
         raise InputError(f"{corpus}: neither a folder nor a regular file")
     name = Path(root).name
     file = _input_file(name, root, status)
-    if file is None:
+    if isinstance(file, str):
         raise InputError(f"{corpus}: cannot be read as a corpus; files end in {', '.join(ENDINGS)}")
     yield file
 

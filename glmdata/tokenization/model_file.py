@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BYTE", "NORMAL", "UNIGRAM", "UNKNOWN", "UNUSED", "USER_DEFINED", "ModelFile", "read_model"]
+__all__ = ["BPE", "BYTE", "NORMAL", "UNIGRAM", "UNKNOWN", "UNUSED", "USER_DEFINED", "ModelFile", "read_model"]
 
 NORMAL, UNKNOWN, USER_DEFINED, UNUSED, BYTE = 1, 2, 4, 5, 6
 """Kinds of pieces, `SentencePiece.Type`; CONTROL = 3."""

@@ -1,4 +1,4 @@
-"""The pieces of a model as tables that kernels can walk: a byte trie, and which characters may be neighbours in a piece.
+"""A model's pieces as tables that kernels can walk: a byte trie, and which characters may be neighbours in a piece.
 
 Pieces spell a space as U+2581; here it is the one byte of the text, so that text need not be rewritten.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glmdata.tokenization.model_file import NORMAL, USER_DEFINED, ModelFile
+from glmdata.tokenization.model_file import BPE, BYTE, NORMAL, UNKNOWN, USER_DEFINED, ModelFile
 
 __all__ = ["PieceTable", "build_piece_table", "child_node", "may_join"]
 
@@ -27,15 +27,18 @@ _ONE = np.uint64(1)
 
 
 class PieceTable(NamedTuple):
-    """N = nodes of the trie, V = pieces of the model.
+    """N = nodes of the trie, V = pieces of the model. A tuple of this kind is an argument of the kernels.
 
     edges: uint64, open addressing, 0 = empty: (parent * 256 + byte + 1) << 32 | child.
     node_piece: int32[N], the piece that ends at a node, or -1.
-    scores: float32[V], what a piece adds to a path.
+    scores: float32[V], what a piece adds to a path; of the unknown piece what an unknown character adds.
     sizes: int32[V], bytes of text a piece stands for.
     user_defined: bool[V].
     ascii_pairs: bool[128 * 128], whether b follows a inside some piece, at a * 128 + b.
     pairs: uint8[2^20 / 8], the same for all other pairs, by hash.
+    byte_ids: int32[256], the byte pieces, or int32[0] without byte fallback.
+    unknown: id of the unknown piece.
+    merges: whether the model is BPE, else unigram.
     """
 
     edges: npt.NDArray[np.uint64]
@@ -45,6 +48,9 @@ class PieceTable(NamedTuple):
     user_defined: npt.NDArray[np.bool_]
     ascii_pairs: npt.NDArray[np.bool_]
     pairs: npt.NDArray[np.uint8]
+    byte_ids: npt.NDArray[np.int32]
+    unknown: int
+    merges: bool
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -74,7 +80,7 @@ def may_join(ascii_pairs, pairs, left, right):  # type: ignore[no-untyped-def]
     if left < 128 and right < 128:
         return ascii_pairs[left * 128 + right]
     bit = _pair_bit(left, right)
-    return pairs[bit >> 3] >> (bit & 7) & 1 == 1
+    return pairs[bit >> 3] >> (bit & 7) & 1 != 0
 
 
 @njit(nogil=True, cache=True)
@@ -118,22 +124,30 @@ def _join(ascii_pairs, pairs, left, right):  # type: ignore[no-untyped-def]
 def build_piece_table(model: ModelFile) -> PieceTable:
     """Tables of the pieces that can match text: normal and user-defined ones.
 
-    A user-defined piece scores 0.1 a byte beyond the first, in SentencePiece's escaped text (`GetUserDefinedScore`).
+    As in SentencePiece's unigram model, a user-defined piece scores 0.1 for each byte but the first of its escaped
+    spelling (`GetUserDefinedScore`), an unknown character 10 less than the worst normal piece (`kUnkPenalty`).
     """
+    merges = model.model_type == BPE
     places = np.flatnonzero((model.kinds == NORMAL) | (model.kinds == USER_DEFINED)).astype(np.int32)
     spelled = [model.pieces[place].replace(SPACE_SIGN, b" ") for place in places]
     data = np.frombuffer(b"".join(spelled), np.uint8).copy()
     offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in spelled])]).astype(np.int64)
+    sizes = np.zeros(len(model.pieces), np.int32)
+    sizes[places] = np.diff(offsets)
+    unknown = int(np.flatnonzero(model.kinds == UNKNOWN)[0])
     user_defined = model.kinds == USER_DEFINED
     scores = model.scores.copy()
-    if model.model_type == 1:
+    if not merges:
         for place in np.flatnonzero(user_defined):
             scores[place] = np.float32(0.1 * (len(model.pieces[place]) - 1))
+        scores[unknown] = model.scores[model.kinds == NORMAL].min(initial=0) - np.float32(10)
     edges = np.zeros(1 << (2 * len(data) + 16).bit_length(), np.uint64)
     node_piece = np.full(len(data) + 1, -1, np.int32)
     ascii_pairs = np.zeros(128 * 128, np.bool_)
     pairs = np.zeros((1 << PAIR_BITS) // 8, np.uint8)
-    sizes = np.zeros(len(model.pieces), np.int32)
-    sizes[places] = np.diff(offsets)
     _fill(data, offsets, places, edges, node_piece, ascii_pairs, pairs)
-    return PieceTable(edges, node_piece, scores, sizes, user_defined, ascii_pairs, pairs)
+    byte_ids = np.zeros(0, np.int32)
+    if model.byte_fallback:
+        by_text = {model.pieces[place]: place for place in np.flatnonzero(model.kinds == BYTE)}
+        byte_ids = np.array([by_text[b"<0x%02X>" % byte] for byte in range(256)], np.int32)
+    return PieceTable(edges, node_piece, scores, sizes, user_defined, ascii_pairs, pairs, byte_ids, unknown, merges)
