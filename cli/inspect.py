@@ -26,11 +26,19 @@ __all__ = ["command"]
 @click.option(
     "--verify", "verify_", is_flag=True, help="Check every file, hash and sample; exit 1 and the place of each fault."
 )
-@click.option("--at", "step", type=click.IntRange(min=0), metavar="STEP", help="Show the batch of a training step.")
+@click.option(
+    "--at", "step", type=click.IntRange(0, 1 << 40), metavar="STEP", help="Show the batch of a training step."
+)
 @click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: whose batch.")
-@click.option("--world", type=click.IntRange(min=1), default=1, show_default=True, help="With --at: how many ranks.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="With --at: of one rank.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: of the order.")
+@click.option(
+    "--world", type=click.IntRange(1, 1 << 20), default=1, show_default=True, help="With --at: how many ranks."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1, 1 << 16), default=1, show_default=True, help="With --at: of one rank."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="With --at: of the order."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     folder: Path,
@@ -89,12 +97,17 @@ def _overview(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     from rich.table import Table
+    from rich.text import Text
 
     from glmdata.cli.render import describe_outcomes, make_console
 
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column()
+
+    def add(name: str, text: str) -> None:
+        table.add_row(name, Text(text))
+
     records = manifest.counts.get("records_in", 0)
     prefix = "outcome_"
     outcomes = describe_outcomes(
@@ -105,25 +118,22 @@ def _overview(folder: Path, as_json: bool) -> None:
         f"{name} {count:,} ({count / max(1, rows):.0%})" for name, count in report.get("samples", {}).items()
     )
     tokenizer = manifest.tokenizer
-    table.add_row(
-        "build", f"{folder}   format {manifest.format_version}, glmdata {manifest.versions.get('glmdata', '?')}"
-    )
-    table.add_row("fingerprint", manifest.fingerprint)
-    table.add_row("recipe", f"{manifest.recipe.get('name', '?')}   seed {manifest.recipe.get('seed', '?')}")
-    table.add_row("records", f"{records:,}: {outcomes}")
-    table.add_row("samples", f"{rows:,} of {manifest.sequence_length} tokens   {mix}")
-    table.add_row("text tokens", tokens + (f"   padding {report['padding']:.1%}" if "padding" in report else ""))
-    table.add_row(
+    add("build", f"{folder}   format {manifest.format_version}, glmdata {manifest.versions.get('glmdata', '?')}")
+    add("fingerprint", manifest.fingerprint)
+    add("recipe", f"{manifest.recipe.get('name', '?')}   seed {manifest.recipe.get('seed', '?')}")
+    add("records", f"{records:,}: {outcomes}")
+    add("samples", f"{rows:,} of {manifest.sequence_length} tokens   {mix}")
+    add("text tokens", tokens + (f"   padding {report['padding']:.1%}" if "padding" in report else ""))
+    add(
         "tokenizer",
         f"{tokenizer.vocabulary_size:,} ids, {len(set(tokenizer.special_tokens.values()))} special   {tokenizer.hash}",
     )
     batches = sum(len(shard.record_batches) for shard in manifest.shards)
-    table.add_row("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches")
+    add("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches")
     console = make_console()
     console.print(table)
-    console.print(
-        f"\n[dim]A sample: glmdata inspect {folder} --sample 0      All checks: glmdata inspect {folder} --verify[/dim]"
-    )
+    told = f"\nA sample: glmdata inspect {folder} --sample 0      All checks: glmdata inspect {folder} --verify"
+    console.print(Text(told, "dim"))
 
 
 def _report(folder: Path) -> dict[str, Any]:

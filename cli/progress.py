@@ -20,6 +20,7 @@ _DOING = {
     "train": "train tokenizer",
     "tokenizer": "take tokenizer",
     "tokenize": "tokenize",
+    "merge": "order documents",
     "balance": "balance languages",
     "assemble": "mask spans",
     "shards": "write shards",
@@ -28,7 +29,7 @@ _DOING = {
 _UNITS = {"assemble": "samples", "shards": "samples"}
 WIDE = 100
 """Columns from which on there is room for words."""
-_IN_BYTES = {"ingest", "sign", "tokenize", "shards"}
+_IN_BYTES = {"ingest", "sign", "tokenize", "merge", "shards"}
 """Stages whose jobs are weighed in bytes, so that MB/s mean something."""
 
 

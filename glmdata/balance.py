@@ -43,7 +43,7 @@ def require_languages(there: Mapping[str, int], weights: Mapping[str, float], st
     if missing and strategy != "off":
         raise InputError(
             f"no document of {' and '.join(missing)} is left to balance; add some, change balance.languages, or set "
-            "balance.strategy=off"
+            "balance.strategy=off (and pass --fresh)"
         )
 
 

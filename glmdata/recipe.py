@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from glmdata.errors import ConfigError
 
@@ -95,7 +95,7 @@ class DedupeSettings(Section):
     """Bands of the signature; two documents that agree in one are compared."""
     rows_per_band: int = Field(7, ge=1)
     """18 x 7 finds pairs of similarity s with probability 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8."""
-    jaccard_threshold: Share = 0.75
+    jaccard_threshold: float = Field(0.75, gt=0, le=1)
     """Pairs found by bands are removed only if their true similarity reaches this."""
     seed: int = Field(1, ge=0, lt=1 << 32)
     """Of the permutations; that of datasketch by default."""
@@ -117,7 +117,7 @@ class TokenizerSettings(Section):
     """unigram encodes four times as fast as bpe (32 and 8 MB/s a core)."""
     vocabulary_size: int = Field(32000, ge=300, le=1_000_000)
     """SentencePiece pieces asked for; small corpora get fewer."""
-    sample_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 34)
+    sample_bytes: int = Field(4 << 20, ge=1 << 16, le=1 << 34)
     """Text to train on, shared among the languages as the balance asks."""
     character_coverage: float = Field(0.9995, gt=0, le=1)
     """Rarer characters are spelled in bytes; 0.9995 is SentencePiece's advice for Chinese."""
@@ -126,12 +126,20 @@ class TokenizerSettings(Section):
 class BalanceSettings(Section):
     """The languages of the build and their ratio."""
 
-    languages: dict[str, Annotated[float, Field(gt=0)]] = Field({"zh": 1, "en": 1}, min_length=1, max_length=255)
+    languages: dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
+        {"zh": 1, "en": 1}, min_length=1, max_length=255
+    )
     """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
     unit: Literal["token"] = "token"
     """What the ratio counts: text tokens, without special ones."""
     strategy: Literal["downsample", "off"] = "downsample"
     """downsample: the language with too much gives up documents, in the order of a hash. off: all are kept."""
+
+    @field_validator("languages")
+    @classmethod
+    def _sorted(cls, languages: dict[str, float]) -> dict[str, float]:
+        """The order in which they are written has no part in the build."""
+        return dict(sorted(languages.items()))
 
 
 class ObjectiveWeights(Section):
@@ -293,7 +301,7 @@ def _recipe_text(name: str) -> tuple[str, str]:
 def _parse(source: str, text: str) -> dict[str, Any]:
     try:
         settings = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # PyYAML raises half a dozen kinds on hostile text
         raise ConfigError(f"{source}: not a recipe in YAML{_yaml_problem(error)}") from None
     if settings is None:
         return {}

@@ -11,7 +11,7 @@ import xxhash
 
 from glmdata.errors import StorageError
 
-__all__ = ["absolute", "file_digest", "storage_errors", "sync_folder", "write_whole"]
+__all__ = ["absolute", "file_digest", "storage_errors", "sync_file", "sync_folder", "write_whole"]
 
 _ADVICE = {
     errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",

@@ -25,9 +25,14 @@ from glmdata.tokenization import SpecialTokens
 __all__ = ["assemble", "cut_into_shards"]
 
 TOKENS_PER_BUCKET = 1 << 19
-"""Tokens of the largest language in one assemble job: about 1,150 rows of 512 and 20 MB of memory a language."""
+"""Tokens of the largest language in one assemble job, padding of one-document rows counted: about 1,150 rows of 512
+and 20 MB of memory a language."""
 SAMPLE_ID_STRIDE = 1_000_000
-"""Sample ids of a bucket's language begin at a multiple of this; a bucket has fewer rows, since each holds a token."""
+"""Sample ids of a bucket's language begin at a multiple of this. A bucket has fewer rows: each holds a token at least,
+and a bucket has TOKENS_PER_BUCKET and a sixteenth at most."""
+LONGEST_MOVE = 16
+"""A bucket ends at a sentence end that is at most this part of a bucket away; a longer sentence is cut, as rows cut it,
+so that buckets stay alike and the languages in step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,11 @@ def assemble(
     recipe: Recipe,
 ) -> list[Result]:
     """Run the stage; each result has rows.arrow and the counts of its rows."""
-    buckets = max(1, -(-max(plan.totals) // TOKENS_PER_BUCKET))
+    cells = [
+        max(total, documents * recipe.sequence_length if recipe.packing == "document" else 0)
+        for total, documents in zip(plan.totals, plan.documents, strict=True)
+    ]
+    buckets = max(1, -(-max(cells) // TOKENS_PER_BUCKET))
     return engine.run(
         "assemble",
         [
@@ -190,23 +199,25 @@ def _stretch(
         return ends
 
     def at_sentence(position: int) -> int:
-        """The last sentence end at or before a position; the buckets on both sides find the same."""
+        """The last sentence end at or before a position, if it is near; the buckets on both sides find the same."""
         place = int(np.searchsorted(begins, position, "right")) - 1
         if place < 0 or position >= begins[place] + taken[place]:
             return position
         ends = sentence_ends(place)
         before = int(np.searchsorted(ends, position - begins[place], "right"))
-        return int(begins[place] + (ends[before - 1] if before else 0))
+        found = int(begins[place] + (ends[before - 1] if before else 0))
+        return found if position - found <= total // arguments.buckets // LONGEST_MOVE else position
 
     start, stop = at_sentence(start), at_sentence(stop)
-    chosen = np.flatnonzero((begins < stop) & (begins + taken > start) & (taken > 0))
+    chosen = np.flatnonzero(np.minimum(begins + taken, stop) > np.maximum(begins, start))
     tokens, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
     for place in chosen.tolist():
         first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
         row = files[int(stream.sources[place])]["tokens"][int(stream.rows[place])]
         tokens.append(row.values.to_numpy()[first:last])
         found = sentence_ends(place)
-        ends.append(found[(found > first) & (found <= last)] - first + offsets[-1])
+        found = found[(found > first) & (found < last)]
+        ends.append(np.append(found, last) - first + offsets[-1])
         offsets.append(offsets[-1] + int(last - first))
     final = chosen[-1] if len(chosen) else None
     return _Stretch(
@@ -292,9 +303,9 @@ def write_rows(arguments: ShardArguments, attempt: Attempt) -> dict[str, Any]:
     """Gather the rows of one shard. Writes shard.arrow."""
     schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size)
     pieces = [read_columns(attempt, file).slice(start, stop - start) for file, start, stop in arguments.pieces]
-    rows = pa.Table.from_batches(pieces, schema).combine_chunks().to_batches()[0]
+    rows = pa.Table.from_batches(pieces, schema)  # views of the files: a record batch at a time is copied
     step = arguments.settings.rows_per_record_batch
-    batches = [rows.slice(start, step) for start in range(0, rows.num_rows, step)]
+    batches = (rows.slice(start, step).combine_chunks().to_batches()[0] for start in range(0, rows.num_rows, step))
     compression: Literal["zstd"] | None = None if arguments.settings.compression == "none" else "zstd"
     written = write_shard(attempt.output("shard.arrow"), schema, batches, compression=compression)
     return {

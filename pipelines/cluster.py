@@ -6,6 +6,7 @@ must be reachable, since Ray itself would wait without a word. Ray retries nothi
 """
 
 import contextlib
+import functools
 import os
 import re
 import secrets
@@ -43,6 +44,12 @@ def check_address(address: str) -> None:
         raise ClusterError(f"--address {address}: no Ray cluster answers there ({error})") from None
 
 
+@functools.cache
+def _own_token() -> str:
+    """The token of this process: Ray reads it once, so a second build must have the first one's."""
+    return secrets.token_hex(32)
+
+
 def remove_stale_folders() -> None:
     """Remove what builds of ours that were killed left of Ray in the temporary folder."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
@@ -59,7 +66,8 @@ class RayExecutor:
             check_address(address)
         self.name = f"local Ray, {workers} workers" if address == "local" else f"Ray at {address}"
         self._address, self._workers = address, workers
-        self.max_in_flight = 2 * (workers or 2)
+        # A cluster runs as many as are in flight; a local Ray as many as it has processors, the next ones waiting.
+        self.max_in_flight = 2 * (workers or 2) if address == "local" else workers or 2
         self._folder: str | None = None
         self._task: Any = None
         self._started: dict[Any, float] = {}
@@ -115,7 +123,7 @@ class RayExecutor:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         if self._address == "local":
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            os.environ["RAY_AUTH_TOKEN"] = _own_token()
             remove_stale_folders()
             self._folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
             options |= {
@@ -135,7 +143,7 @@ class RayExecutor:
                 raise ClusterError(f"Ray did not start on this machine: {reason}; try --address none") from error
             raise ClusterError(
                 f"--address {self._address}: the cluster did not let us in: {reason}; is its token in RAY_AUTH_TOKEN "
-                "or ~/.ray/auth_token, and its Ray of our version?"
+                "or ~/.ray/auth_token (RAY_AUTH_MODE=disabled for a cluster without), and its Ray of our version?"
             ) from error
         finally:
             if handler is not None and threading.current_thread() is threading.main_thread():

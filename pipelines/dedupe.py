@@ -8,7 +8,9 @@ Documents of languages that the build does not want leave before duplicates are 
 always a document that is wanted.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +56,7 @@ class Deduplicated:
     signs: list[FileRef]
     duplicates: FileRef
     language_bytes: dict[str, int]
-    """Text of the wanted languages, duplicates included."""
+    """Text that is left of the wanted languages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,11 @@ def deduplicate(engine: Engine, partitions: Sequence[Partition], recipe: Recipe)
     )
     arguments = ClusterArguments(edges=tuple(result.files["edges.arrow"] for result in matched), signs=tuple(signs))
     clustered = engine.run("cluster", [Job(function=cluster, arguments=arguments)])[0]
-    totals = {code: sum(result.counts["language_bytes"].get(code, 0) for result in signed) for code in languages}
+    gone = clustered.counts["removed_bytes"]
+    totals = {
+        code: sum(result.counts["language_bytes"].get(code, 0) for result in signed) - gone.get(code, 0)
+        for code in languages
+    }
     return Deduplicated(signs=signs, duplicates=clustered.files["duplicates.arrow"], language_bytes=totals)
 
 
@@ -221,7 +227,7 @@ def _keys_in_range(arguments: MatchArguments, attempt: Attempt) -> tuple[_Number
         columns = read_columns(attempt, file)
         found = columns["key"].to_numpy()
         start, stop = np.searchsorted(found, low, "left"), np.searchsorted(found, last, "right")
-        keys.append(found[start:stop])
+        keys.append(found[start:stop].copy())  # so that the file does not stay mapped: a process may map 65,530
         numbers.append(document_numbers(partition.number, columns["row"].to_numpy()[start:stop]))
     joined, owners = np.concatenate(keys), np.concatenate(numbers)
     order = np.lexsort((owners, joined))
@@ -260,9 +266,9 @@ def _shingle_sets(
     by_number = {partition.number: partition for partition in arguments.partitions}
     values: list[_Numbers] = []
     lengths: list[npt.NDArray[np.int64]] = []
-    for owner in np.unique(owners):
-        texts = read_documents(attempt, by_number[int(owner)])["text"]
-        found, offsets = shingle_sets(texts, rows[owners == owner], arguments.dedupe.shingle_size)
+    for owner, start, stop in _runs(owners):
+        texts = read_documents(attempt, by_number[owner])["text"]
+        found, offsets = shingle_sets(texts, rows[start:stop], arguments.dedupe.shingle_size)
         values.append(found)
         lengths.append(np.diff(offsets))
     return np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64), np.concatenate(values)
@@ -290,7 +296,10 @@ def cluster(arguments: ClusterArguments, attempt: Attempt) -> dict[str, Any]:
             ).astype(np.uint8),
         },
     )
-    return {"duplicates": len(gone)}
+    removed: Counter[str] = Counter()
+    for code, length in zip(facts.languages.take(pa.array(gone)).to_pylist(), facts.length[gone].tolist(), strict=True):
+        removed[code] += length
+    return {"duplicates": len(gone), "removed_bytes": dict(sorted(removed.items()))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,15 +311,18 @@ class _Facts:
     content_hash: _Numbers
     document_id: _Numbers
     ids: pa.FixedSizeBinaryArray
+    languages: pa.StringArray
 
 
 def _facts(attempt: Attempt, signs: Sequence[FileRef], documents: _Numbers) -> _Facts:
     """Facts of documents (sorted by number) from the partitions they lie in."""
     owners, rows = number_parts(documents)
     lengths, hashes, ids = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.uint64)], [pa.array([], pa.binary(16))]
-    for owner in np.unique(owners):
-        columns = read_columns(attempt, signs[int(owner)])
-        chosen = rows[owners == owner]
+    languages = [pa.array([], pa.string())]
+    for owner, start, stop in _runs(owners):
+        columns = read_columns(attempt, signs[owner])
+        chosen = rows[start:stop]
+        languages.append(columns["language"].take(pa.array(chosen)))
         lengths.append(columns["length"].to_numpy()[chosen])
         hashes.append(np.stack([columns[name].to_numpy()[chosen] for name in ("hash_high", "hash_low")], axis=1))
         ids.append(columns["document_id"].take(pa.array(chosen)))
@@ -322,7 +334,16 @@ def _facts(attempt: Attempt, signs: Sequence[FileRef], documents: _Numbers) -> _
         content_hash=np.concatenate(hashes),
         document_id=raw.astype(np.uint64).reshape(-1, 2),
         ids=joined,
+        languages=pa.concat_arrays(languages),
     )
+
+
+def _runs(owners: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """(value, start, stop) of each run of equal values."""
+    cuts = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
+    for start, stop in itertools.pairwise(cuts):
+        if stop > start:
+            yield int(owners[start]), start, stop
 
 
 def duplicates_of(attempt: Attempt, duplicates: FileRef, partition: int) -> pa.RecordBatch:

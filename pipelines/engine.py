@@ -22,6 +22,7 @@ from pydantic import BaseModel
 import glmdata
 from glmdata.errors import GlmdataError, TaskFailedError
 from glmdata.storage import file_digest, storage_errors, sync_file, sync_folder, write_whole
+from glmdata.versions import versions
 
 __all__ = [
     "Attempt",
@@ -62,7 +63,7 @@ class Job:
     def digest(self) -> str:
         """Hex digest of the function, the arguments and the content of the inputs; not of where those lie."""
         name = f"{self.function.__module__}:{self.function.__qualname__}"
-        plain = json.dumps([glmdata.__version__, name, _plain(self.arguments)], sort_keys=True)
+        plain = json.dumps([versions(), name, _plain(self.arguments)], sort_keys=True)
         return xxhash.xxh3_128_hexdigest(plain.encode())
 
 

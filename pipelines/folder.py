@@ -14,7 +14,8 @@ from glmdata.corpus.files import InputFile
 from glmdata.errors import BuildExistsError, BuildRunningError, ShardCorruptError
 from glmdata.recipe import Recipe, describe_difference
 from glmdata.shards.manifest import Manifest
-from glmdata.storage import storage_errors, sync_folder, write_whole
+from glmdata.storage import storage_errors, sync_file, sync_folder, write_whole
+from glmdata.versions import versions
 
 __all__ = ["BuildFolder", "identity_of"]
 
@@ -29,10 +30,8 @@ _FOLDERS = {
 
 def identity_of(recipe: Recipe, tokenizer: str | None, files: Sequence[InputFile]) -> dict[str, Any]:
     """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change)."""
-    import glmdata
-
     return {
-        "glmdata": glmdata.__version__,
+        "versions": versions(),
         "recipe": recipe.model_dump(mode="json"),
         "tokenizer": tokenizer,
         "inputs": [[file.uri, file.size, file.mtime_ns] for file in files],
@@ -129,6 +128,7 @@ class BuildFolder:
                 target.hardlink_to(source)
             except OSError:  # a file system without links
                 shutil.copyfile(source, target)
+                sync_file(target)
 
     def finish(self, manifest: str) -> None:
         """Make the build visible by one rename, then remove the work."""
@@ -172,8 +172,7 @@ def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     found = describe_difference(mine.get("recipe", {}), theirs.get("recipe", {}))
     if mine.get("tokenizer") != theirs.get("tokenizer"):
         found.append("another tokenizer")
-    if mine.get("glmdata") != theirs.get("glmdata"):
-        found.append(f"glmdata {mine.get('glmdata')}, there {theirs.get('glmdata')}")
+    found += describe_difference(mine.get("versions", {}), theirs.get("versions", {}))
     inputs, others = ({uri: rest for uri, *rest in identity.get("inputs", ())} for identity in (mine, theirs))
     for kind, uris in (
         ("new", [uri for uri in inputs if uri not in others]),

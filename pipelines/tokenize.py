@@ -7,6 +7,8 @@ tokenize  a partition -> tokens of its survivors, ordered by language and order 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glmdata.errors import InputError
 from glmdata.pipelines.dedupe import Deduplicated, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_columns
@@ -26,13 +29,15 @@ from glmdata.tokenization.training import train_tokenizer
 
 __all__ = ["ORDER_BINS", "order_keys", "tokenize", "tokenizer_file", "trained_tokenizer"]
 
+EXCERPT_BYTES = 4096
+"""Text is sampled in pieces of this size, so that a few large documents do not make up the whole sample."""
 ORDER_BINS = 1 << 16
 """Ranges of order keys whose token counts are added up; a range of the default 2^16 holds 500k tokens of 3.4e10."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleArguments:
-    """One partition; `shares` are the part of each language's documents to take, in units of 2^-64."""
+    """One partition; `shares` are the part of each language's text to take, in units of 2^-64."""
 
     partition: Partition
     signs: FileRef
@@ -132,6 +137,12 @@ def tokenize(
     return [result.files["tokens.arrow"] for result in results], [result.files["bins.arrow"] for result in results]
 
 
+@lru_cache(maxsize=2)
+def loaded_tokenizer(path: str, _digest: str) -> Tokenizer:
+    """A build's tokenizer, once a process: loading takes 30 to 80 ms, a small partition less."""
+    return Tokenizer.load(path)
+
+
 def order_keys(hash_high: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
     """The order of documents in the build: their content hash, scrambled by the seed; file names have no part."""
     return _scramble(np.ascontiguousarray(hash_high), purpose_key(seed, "document order"))
@@ -145,42 +156,51 @@ def _scramble(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.
 
 
 def sample(arguments: SampleArguments, attempt: Attempt) -> dict[str, Any]:
-    """Texts to train on. Writes sample.arrow."""
+    """Excerpts to train on, chosen by hash from all survivors. Writes sample.arrow."""
     signs = read_columns(attempt, arguments.signs)
     rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
     limits = np.array(
         [arguments.shares.get(code, 0) for code in signs["language"].take(pa.array(rows)).to_pylist()], np.uint64
     )
+    counts = -(-signs["length"].to_numpy()[rows] // EXCERPT_BYTES)
+    owners = np.repeat(np.arange(len(rows)), counts)
+    places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
     # The low half of the hash: the high half orders the documents, and a sample should not be their beginning.
-    rows = rows[signs["hash_low"].to_numpy()[rows] < limits]
-    texts = read_documents(attempt, arguments.partition)["text"].take(pa.array(rows))
-    write_columns(attempt.output("sample.arrow"), {"text": texts, "hash": signs["hash_low"].take(pa.array(rows))})
-    return {"records": len(rows)}
+    hashes = _scramble(signs["hash_low"].to_numpy()[rows][owners] + places.astype(np.uint64), np.uint64(0))
+    chosen = np.flatnonzero(hashes < limits[owners])
+    texts = read_documents(attempt, arguments.partition)["text"]
+    excerpts = []
+    for excerpt in chosen:
+        start = int(places[excerpt]) * EXCERPT_BYTES
+        data = texts[int(rows[owners[excerpt]])].as_buffer()[start : start + EXCERPT_BYTES]
+        excerpts.append(bytes(data).decode("utf-8", "ignore"))  # characters cut at the ends are left out
+    write_columns(attempt.output("sample.arrow"), {"text": pa.array(excerpts, pa.string()), "hash": hashes[chosen]})
+    return {"records": len(excerpts)}
 
 
 def train(arguments: TrainArguments, attempt: Attempt) -> dict[str, Any]:
-    """Train on all samples, in the order of their hashes: file names have no part. Writes tokenizer.model."""
-    tables = [read_columns(attempt, file) for file in arguments.samples]
-    texts = pa.chunked_array([table["text"] for table in tables], pa.string())
-    order = np.argsort(np.concatenate([table["hash"].to_numpy() for table in tables]), kind="stable")
-    model = train_tokenizer(texts.cast(pa.large_string()).combine_chunks().take(pa.array(order)).to_pylist(),
-                            arguments.settings)  # fmt: skip
-    with open(attempt.output("tokenizer.model"), "wb") as file:  # noqa: PTH123  (storage is addressed by strings)
-        file.write(model)
-    return {"records": len(texts)}
+    """Train on all excerpts, in the order of their hashes: file names have no part. Writes tokenizer.model."""
+    found: list[tuple[int, str]] = []
+    for file in arguments.samples:
+        columns = read_columns(attempt, file)
+        found += zip(columns["hash"].to_pylist(), columns["text"].to_pylist(), strict=True)
+    model = train_tokenizer((text for _, text in sorted(found)), arguments.settings)
+    Path(attempt.output("tokenizer.model")).write_bytes(model)
+    return {"records": len(found)}
 
 
 def keep(arguments: KeepArguments, attempt: Attempt) -> dict[str, Any]:
     """Copy a given tokenizer into the build. Writes tokenizer.model."""
     model = Tokenizer.load(arguments.model)
-    with open(attempt.output("tokenizer.model"), "wb") as file:  # noqa: PTH123
-        file.write(model.model)
+    if model.hash != arguments.hash:
+        raise InputError(f"{arguments.model} changed since the build began; run the same command again")
+    Path(attempt.output("tokenizer.model")).write_bytes(model.model)
     return {}
 
 
 def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[str, Any]:
     """Encode the survivors of a partition. Writes tokens.arrow (a row a document) and bins.arrow."""
-    tokenizer = Tokenizer.load(attempt.input(arguments.tokenizer))
+    tokenizer = loaded_tokenizer(attempt.input(arguments.tokenizer), arguments.tokenizer.xxh3)
     signs = read_columns(attempt, arguments.signs)
     rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
     codes = {code: place for place, code in enumerate(arguments.languages)}
@@ -213,6 +233,10 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
     found, places = np.unique(bins, return_inverse=True)
     write_columns(
         attempt.output("bins.arrow"),
-        {"bin": found, "tokens": np.bincount(places, lengths, len(found)).astype(np.int64)},
+        {
+            "bin": found,
+            "tokens": np.bincount(places, lengths, len(found)).astype(np.int64),
+            "documents": np.bincount(places, minlength=len(found)).astype(np.int64),
+        },
     )
     return {"records": len(rows), "tokens": int(offsets[-1])}

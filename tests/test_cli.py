@@ -84,7 +84,7 @@ def test_inspect_shows_a_screen(built: Path) -> None:
 def test_inspect_shows_a_sample_with_its_source_and_positions(built: Path) -> None:
     done = glmdata("inspect", built, "--sample", 0)
     assert done.returncode == 0
-    for word in ("sample 0", "context_length", "from zh/", "Part A", "Part B", "row 0", "row 1", "[sop]"):
+    for word in ("sample 0", "context_length", "from en/", "Part A", "Part B", "row 0", "row 1", "[sop]"):
         assert word in done.stdout
 
 

@@ -22,39 +22,39 @@ SECOND_LOOK_CHARACTERS = 160
 _WORD = 2.5
 _ENGLISH_ONLY, _ENGLISH_WORD, _ENGLISH_LOAN, _ENGLISH_NAME = 3.0, 2.0, 0.7, 1.0
 _FOREIGN_LETTER = -2.0
-_TITLE = 1.0
+_NAME = 0.3  # times the weight by shape of a word that begins with a capital, after the first
+_TITLE = 1.0  # English alone capitalises all words of a heading
 _WITHOUT_TABLE = -1.0  # lid.176 has a hundred rarer languages, many of them trained on lists of names
 _LEAST_PROBABILITY = 0.003  # that fastText may give a language with a table
 _FASTTEXT = 0.8  # weight of its log probability, which is sure of itself beyond reason on a word or two
 
 _ENDINGS = {
     "ing": 2.0, "ings": 2.0, "ed": 0.7, "ly": 1.5, "ness": 2.0, "ful": 2.0, "less": 2.0, "ship": 1.5, "able": 0.5,
-    "ible": 0.3, "ity": 1.2, "ies": 1.2, "ied": 1.5, "ght": 2.0, "ck": 0.8, "cks": 1.0, "sh": 1.0, "th": 1.0, "ths": 1.0,
-    "ty": 1.0, "ry": 1.0, "cy": 1.0, "gy": 1.0, "phy": 1.0, "y": 0.5, "ous": 1.2, "ers": 0.7, "ors": 0.7, "tion": 0.5,
-    "tions": 0.7, "sion": 0.5, "ive": 0.8, "ize": 1.5, "izer": 1.5, "ise": 0.4, "ate": 0.5, "ates": 1.0, "ss": 0.8,
-    "ee": 0.5, "ow": 1.0, "ows": 1.2, "ew": 1.0, "ay": 1.0, "ays": 1.2, "ey": 1.0, "ism": 0.5, "'s": 1.5, "'t": 2.5,
-    "'ll": 3.0, "'re": 3.0, "'ve": 3.0, "'m": 2.0, "'d": 1.0, "dge": 1.5, "ure": 0.3, "ect": 0.8, "ark": 0.5, "ace": 0.4,
-    "ance": 0.4, "ence": 0.4, "age": 0.0, "er": 0.0, "ment": 0.0, "ments": 0.3, "al": 0.0, "ock": 1.2, "ook": 1.0,
-    "a": -1.2, "o": -1.0, "i": -1.0, "u": -0.8, "os": -1.0, "as": -0.6, "ar": -0.5, "ir": -0.8, "en": -0.7, "ung": -2.0,
-    "ungen": -2.5, "keit": -3.0, "heit": -3.0, "lich": -3.0, "liche": -3.0, "isch": -3.0, "ische": -3.0, "eur": -2.0,
-    "eurs": -2.0, "eux": -2.5, "ique": -2.0, "iques": -2.5, "aire": -2.0, "mente": -2.5, "dad": -2.0, "zione": -3.0,
-    "zioni": -3.0, "are": -1.0, "ere": -0.8, "ire": -0.5, "eren": -2.5, "eert": -3.0, "eer": -1.5, "aan": -2.0,
-    "ijk": -3.0, "lijk": -3.0, "ije": -2.0, "je": -1.2, "kan": -2.0, "nya": -2.5, "lah": -1.5, "an": -0.4, "ak": -0.6,
-    "k": -0.3, "z": -0.7, "j": -1.5, "ul": -0.8, "ului": -3.0, "lor": -1.0, "ia": -1.0, "ja": -1.5, "ek": -0.8,
-    "ska": -1.5, "ner": -0.3, "ler": -0.7, "lar": -0.8, "ez": -1.0, "eau": -2.0, "elle": -1.2, "ette": -1.0, "q": -0.5,
-    "eld": 0.0, "et": -0.3, "ets": 0.0, "es": 0.0, "nt": 0.0, "ent": 0.0, "am": -0.2, "em": -0.2, "im": -0.4, "um": -0.3,
-    "ou": -0.6, "you": 1.0, "aj": -2.0, "ej": -2.0, "te": -0.3, "ne": -0.2, "le": 0.0, "re": 0.0, "se": 0.0, "de": -0.2,
+    "ible": 0.3, "ity": 1.2, "ies": 1.2, "ied": 1.5, "ght": 2.0, "ck": 0.8, "cks": 1.0, "sh": 1.0, "th": 1.0,
+    "ths": 1.0, "ty": 1.0, "ry": 1.0, "cy": 1.0, "gy": 1.0, "phy": 1.0, "y": 0.5, "ous": 1.2, "ers": 0.7, "ors": 0.7,
+    "tion": 0.5, "tions": 0.7, "sion": 0.5, "ive": 0.8, "ize": 1.5, "izer": 1.5, "ise": 0.4, "ate": 0.5, "ates": 1.0,
+    "ss": 0.8, "ee": 0.5, "ow": 1.0, "ows": 1.2, "ew": 1.0, "ay": 1.0, "ays": 1.2, "ey": 1.0, "ism": 0.5, "'s": 1.5,
+    "'t": 2.5, "'ll": 3.0, "'re": 3.0, "'ve": 3.0, "'m": 2.0, "'d": 1.0, "dge": 1.5, "ure": 0.3, "ect": 0.8,
+    "ark": 0.5, "ace": 0.4, "ance": 0.4, "ence": 0.4, "ments": 0.3, "ock": 1.2, "ook": 1.0, "a": -1.2, "o": -1.0,
+    "i": -1.0, "u": -0.8, "os": -1.0, "as": -0.6, "ar": -0.5, "ir": -0.8, "en": -0.7, "ung": -2.0, "ungen": -2.5,
+    "keit": -3.0, "heit": -3.0, "lich": -3.0, "liche": -3.0, "isch": -3.0, "ische": -3.0, "eur": -2.0, "eurs": -2.0,
+    "eux": -2.5, "ique": -2.0, "iques": -2.5, "aire": -2.0, "mente": -2.5, "dad": -2.0, "zione": -3.0, "zioni": -3.0,
+    "are": -1.0, "ere": -0.8, "ire": -0.5, "eren": -2.5, "eert": -3.0, "eer": -1.5, "aan": -2.0, "ijk": -3.0,
+    "lijk": -3.0, "ije": -2.0, "je": -1.2, "kan": -2.0, "nya": -2.5, "lah": -1.5, "an": -0.4, "ak": -0.6, "k": -0.3,
+    "z": -0.7, "j": -1.5, "ul": -0.8, "ului": -3.0, "lor": -1.0, "ia": -1.0, "ja": -1.5, "ek": -0.8, "ska": -1.5,
+    "ner": -0.3, "ler": -0.7, "lar": -0.8, "ez": -1.0, "eau": -2.0, "elle": -1.2, "ette": -1.0, "q": -0.5, "et": -0.3,
+    "am": -0.2, "em": -0.2, "im": -0.4, "um": -0.3, "ou": -0.6, "you": 1.0, "aj": -2.0, "ej": -2.0, "te": -0.3,
+    "ne": -0.2, "de": -0.2,
 }  # fmt: skip
 _PARTS = (
     ("ough", 2.0), ("wh", 1.0), ("sch", -1.5), ("ij", -1.5), ("aa", -1.2), ("uu", -1.2), ("cz", -2.0), ("sz", -2.0),
     ("kt", -0.8), ("ks", -0.4), ("gj", -1.5), ("kj", -1.5), ("lj", -1.0), ("nj", -1.0), ("oe", -0.3), ("sk", -0.4),
-    ("th", 0.5), ("sh", 0.5), ("ea", 0.5), ("gh", 0.5), ("ck", 0.3), ("qu", 0.0), ("zz", -0.3), ("ii", -1.0),
+    ("th", 0.5), ("sh", 0.5), ("ea", 0.5), ("gh", 0.5), ("ck", 0.3), ("zz", -0.3), ("ii", -1.0),
 )  # fmt: skip
 _LONGEST_ENDING = max(map(len, _ENDINGS))
 _MOST_BY_SHAPE = 2.5
 
-_PARTS_OF_COMPOUND = re.compile(r"(?<=')|-")
-_TOKENS = re.compile(r"[^\W\d_]+(?:[-'·][^\W\d_]+)*")
+_AFTER_APOSTROPHE = re.compile(r"(?<=')")
 
 
 def weigh(line: str, proposed: Sequence[tuple[str, float]]) -> tuple[str, float]:
@@ -77,40 +77,30 @@ def weigh(line: str, proposed: Sequence[tuple[str, float]]) -> tuple[str, float]
 
 def word_evidence(line: str) -> dict[str, float]:
     """Log odds that the words of a line add to languages; negative ones, against English, only for "en"."""
-    line = line.replace("’", "'")
-    tokens = _TOKENS.findall(line)
     lexicon = _lexicon()
-    found: dict[str, float] = {"en": 0.0}
-    capitals = 0
+    found = {"en": 0.0}
+    tokens = [token for token in (part.strip("'") for part in line.split()) if token]
     for place, token in enumerate(tokens):
         word = token.lower()
-        capitals += token[0].isupper() and len(token) > 1
-        known = lexicon.get(word)
-        if known is None and ("'" in word or "-" in word or "·" in word):
-            known = _parts_evidence(word, lexicon)
-        if known is not None:
+        known = lexicon.get(word, ())
+        if not known and "'" in word:
+            known = tuple(evidence for part in _AFTER_APOSTROPHE.split(word) for evidence in lexicon.get(part, ()))
+        if known:
             for label, weight in known:
                 found[label] = found.get(label, 0.0) + weight
         elif not _is_identifier(token):
-            weight = _shape(word)
             # A name in the middle of a sentence tells little of the language around it.
-            found["en"] += weight * (0.3 if place and token[0].isupper() else 1.0)
-    if len(tokens) >= 3 and capitals == len(tokens) and not line.isupper():
+            found["en"] += _shape(word) * (_NAME if place and token[0].isupper() else 1.0)
+    if len(tokens) >= 3 and all(token[0].isupper() for token in tokens) and not line.isupper():
         found["en"] += _TITLE
     return found
 
 
-def _parts_evidence(
-    word: str, lexicon: dict[str, tuple[tuple[str, float], ...]]
-) -> tuple[tuple[str, float], ...] | None:
-    """Of a compound or a word with an elided article: evidence of its parts that are known."""
-    known = [evidence for part in _PARTS_OF_COMPOUND.split(word) for evidence in lexicon.get(part, ())]
-    return tuple(known) or None
-
-
 def _is_identifier(token: str) -> bool:
-    """PNM, JSON, WebP, stdIn: no word of any language."""
-    return len(token) == 1 or (not token.islower() and not token.istitle() and (len(token) <= 5 or not token.isupper()))
+    """A letter alone, or like PNM, WebP, stdIn: no word of any language. Long words in capitals are words."""
+    if len(token) == 1:
+        return True
+    return not (token.islower() or token.istitle() or (token.isupper() and len(token) > 5))
 
 
 def _shape(word: str) -> float:

@@ -1,271 +1,211 @@
 """Kernels of `glmdata.text.sentences`: sentences that end without a mark, as in lists and mail."""
 
+import numpy as np
 from numba import njit
 
 from glmdata.text.sentence_reading import (
     BARE_CLOSING,
+    BULLET,
     CLOSING,
     CLOSING_ATTRIBUTE,
-    GIVEN_NAME,
-    GREETING,
+    DIGIT,
+    HEADING_SIGN,
+    ITEM_SIGN,
+    LETTER,
+    LOWER,
+    NUMERAL,
+    UPPER,
+    back,
     begins_sentence,
-    code_point,
+    kind_at,
     skip_space,
+    span,
     word_at,
 )
 
-_SIGNS = tuple(map(ord, "-*+"))  # begin list items if a space follows
-_BULLETS = tuple(map(ord, "#•·●⁃▪◦■"))  # begin list items and headings
-INLINE_BULLETS = tuple(map(ord, "•●⁃▪◦■"))  # do so within a line too
-_MARKUP = tuple(map(ord, " #*-+>•·●⁃▪◦■"))  # may stand before the first word of a sentence
-_NUMERALS = tuple(map(ord, "一二三四五六七八九十"))
-RULES = tuple(map(ord, "-=*~"))  # a run of five draws a line
+_LONGEST_NUMBER, _LONGEST_NAME = np.int64(3), np.int64(24)
 _SHORTEST_RULE = 5
-_LOOK_AHEAD = 200  # bytes that a title between two rules may take
+_LONGEST_TITLE = 200  # bytes between two rules
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def begins_item(text, i):  # type: ignore[no-untyped-def]
+def begins_item(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether a list item or a heading begins at i: `- `, `* `, `1. `, `(2)`, `3、`, `一、`, `（二）`, `• `, `#`."""
-    code, size = code_point(text, i)
-    if code in _BULLETS:
+    kind, size = kind_at(text, i, tables)
+    if kind & (BULLET | HEADING_SIGN):
         return True
-    if code in _SIGNS:
+    if kind & ITEM_SIGN:
         return i + 1 < len(text) and text[i + 1] == 32
-    bracket = code in (40, 0xFF08)
-    first = i + size if bracket else i
-    i = first
-    code, size = code_point(text, i)
-    while i - first < 9 and (48 <= code <= 57 or code in _NUMERALS):  # three Han numerals, or nine digits
-        i += size
-        code, size = code_point(text, i)
-    if i == first:
+    # an opening bracket, ( or （, three digits or numerals, and what closes them
+    bracket = size if size and (text[i] == 40 or (size == 3 and text[i] == 0xEF and text[i + 2] == 0x88)) else 0
+    end, _ = span(text, i + bracket, DIGIT | NUMERAL, _LONGEST_NUMBER, tables)
+    if end == i + bracket or end >= len(text):
         return False
+    wide = end + 2 < len(text) and text[end + 1] == 0xBC and text[end + 2] == 0x89  # ）
     if bracket:
-        return code in (41, 0xFF09)
-    return code == 0x3001 or (code in (41, 46) and i + 1 < len(text) and text[i + 1] == 32)
+        return text[end] == 41 or (text[end] == 0xEF and wide)
+    if text[end] == 0xE3:
+        return text[end + 1] == 0x80 and text[end + 2] == 0x81  # 、
+    return (text[end] == 46 or text[end] == 41) and end + 1 < len(text) and text[end + 1] == 32
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def head_of(text, i):  # type: ignore[no-untyped-def]
-    """Where the words of a sentence begin: behind `## `, `- `, `* `, `> `, `• `."""
-    code, size = code_point(text, i)
-    while code in _MARKUP:
-        i += size
-        code, size = code_point(text, i)
-    return i
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _digits(text, i):  # type: ignore[no-untyped-def]
-    """Position behind the digits at i, five at most."""
-    end = i
-    while end < len(text) and end - i < 5 and 48 <= text[end] <= 57:
-        end += 1
-    return end
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def item_number(text, i):  # type: ignore[no-untyped-def]
-    """(number, style) of the list item at i, `1. `, `2) `, `3.) ` or `a. `; (-1, 0) if there is none."""
-    end, number = _digits(text, i), 0
+def item_number(text, i, tables):  # type: ignore[no-untyped-def]
+    """(number, its marks) of the list item at i, `1. `, `2) `, `3.) ` or `a. `; (-1, 0) if there is none."""
+    end, _ = span(text, i, DIGIT, _LONGEST_NUMBER, tables)
+    number, marks = 0, 0
     for k in range(i, end):
-        number = number * 10 + text[k] - 48
-    style = 0
-    if end == i and end < len(text) and 97 <= text[end] <= 122:
-        number, style, end = text[end], 4, end + 1
-    marked = end
-    if end < len(text) and text[end] == 46:
-        style, end = style + 1, end + 1
-    if end < len(text) and text[end] == 41:
-        style, end = style + 2, end + 1
-    if marked == i or end == marked or end >= len(text) or text[end] != 32:
-        return -1, 0
-    return number, style
+        number = 10 * number + text[k] - 48
+    if end == i and kind_at(text, i, tables)[0] & LOWER and text[i] < 0x80:
+        number, end = 1000 + text[i], i + 1
+    while i < end < len(text) and (text[end] == 46 or text[end] == 41) and marks < 0x100:
+        marks = marks << 8 | text[end]
+        end += 1
+    return (number, marks) if marks and end < len(text) and text[end] == 32 else (-1, 0)
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def next_item(text, i, first, number, style):  # type: ignore[no-untyped-def]
+def next_item(text, i, first, number, marks, tables):  # type: ignore[no-untyped-def]
     """Where within a line the item after `number` begins whose mark is at i, else 0: `1. One 2. Two`."""
-    begin = i
-    while begin > first and i - begin < 5 and text[begin - 1] > 46:
-        begin -= 1
-    if begin <= first or text[begin - 1] != 32:
+    begin = back(text, i, first, DIGIT | LETTER, tables)
+    if number < 0 or begin <= first or text[begin - 1] != 32:
         return 0
-    following, following_style = item_number(text, begin)
-    return begin if following == number + 1 and following_style == style else 0
+    following, same = item_number(text, begin, tables)
+    return begin if following == number + 1 and same == marks else 0
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def stamp(text, i):  # type: ignore[no-untyped-def]
-    """(begin, end) of the date and time whose first slash is at i, `06/04/2001 05:54 PM`; (0, 0) if there is none."""
-    begin = i
-    while begin > 0 and i - begin < 3 and 48 <= text[begin - 1] <= 57:
-        begin -= 1
-    if not 1 <= i - begin <= 2 or (begin > 0 and text[begin - 1] > 32):
-        return 0, 0
+def _stamp_end(text, i, tables):  # type: ignore[no-untyped-def]
+    """Position behind a date and time, `06/04/2001 05:54 PM`, from the first slash on; 0 if there is none."""
     end = i
-    for mark, least, most in ((47, 1, 2), (47, 2, 4), (32, 1, 2), (58, 2, 2), (58, 2, 2)):
-        behind = _digits(text, end + 1)
-        if end >= len(text) or text[end] != mark or not least <= behind - end - 1 <= most:
-            if mark == 58 and behind > end and text[end - 3] == 58:
-                break  # no seconds
-            return 0, 0
+    for part in range(5):  # /month /year hour :minute :second
+        mark = 47 if part < 2 else 32 if part == 2 else 58
+        if end >= len(text) or text[end] != mark:
+            if part == 4:
+                break
+            return 0
+        behind, _ = span(text, end + 1, DIGIT, np.int64(4 if part == 1 else 2), tables)
+        if behind == end + 1:
+            return 0
         end = behind
-    meridiem = end + 1 if end < len(text) and text[end] == 32 else end
-    if meridiem + 1 < len(text) and text[meridiem] | 32 in (97, 112) and text[meridiem + 1] | 32 == 109:
-        end = meridiem + 2
-    return (begin, end) if end >= len(text) or text[end] <= 32 else (0, 0)
+    half = end + 1 if end < len(text) and text[end] == 32 else end
+    if half + 1 < len(text) and (text[half] | 32 == 97 or text[half] | 32 == 112) and text[half + 1] | 32 == 109:
+        end = half + 2
+    return end if end >= len(text) or text[end] <= 32 else 0
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def around_stamp(text, i, first):  # type: ignore[no-untyped-def]
+def around_stamp(text, i, first, tables):  # type: ignore[no-untyped-def]
     """(end before, end after, where to go on) of a date and time: mail shows them between the sender and the text."""
-    begin, end = stamp(text, i)
+    begin = back(text, i, first, DIGIT, tables)
+    end = _stamp_end(text, i, tables) if 1 <= i - begin <= 2 and (begin == first or text[begin - 1] <= 32) else 0
     if end == 0:
         return 0, 0, i + 1
     before = 0
-    if begin - 1 > first and (97 <= text[begin - 2] | 32 <= 122):
-        word = begin - 1
+    if begin - 1 > first and kind_at(text, begin - 2, tables)[0] & LETTER:
+        word = begin - 2
         while word > first and text[word - 1] > 32:
             word -= 1
-        if 65 <= text[word] <= 90:  # a name; not `on 06/04/2001`
-            before = begin
-    after, _ = skip_space(text, end)
-    follows = after + 1 < len(text) and 65 <= text[after] <= 90 and not 65 <= text[after + 1] <= 90
+        before = begin if kind_at(text, word, tables)[0] & UPPER else 0  # a name; not `on 06/04/2001`
+    after, _ = skip_space(text, end, tables)
+    follows = kind_at(text, after, tables)[0] & UPPER and kind_at(text, after + 1, tables)[0] & UPPER == 0
     return before, after if follows else 0, end
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def after_link(text, i, tables):  # type: ignore[no-untyped-def]
     """(end after, where to go on) of the address that has `@` or `://` at i, if a sentence begins behind it."""
-    end = i
+    end = i + 1
     while end < len(text) and 32 < text[end] < 0x7F:
         end += 1
     last = end
-    while last > i + 1 and text[last - 1] in (33, 34, 39, 41, 42, 44, 46, 58, 59, 63):  # !"')*,.:;?
+    while (
+        last > i + 1 and kind_at(text, last - 1, tables)[0] & (LETTER | DIGIT) == 0 and text[last - 1] not in (47, 62)
+    ):
         last -= 1
-    if last == end and last + 1 < len(text) and text[last] == 32 and begins_sentence(text, last + 1, tables):
-        return last + 1, last + 1
-    return 0, last
+    over = last == end and end < len(text) and text[end] == 32 and begins_sentence(text, end + 1, tables)
+    return end + 1 if over else 0, last
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _rule_end(text, i):  # type: ignore[no-untyped-def]
-    """Position behind the run of the character at i."""
-    end = i + 1
-    while end < len(text) and text[end] == text[i]:
-        end += 1
-    return end
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _is_file(text, begin, end):  # type: ignore[no-untyped-def]
-    """Whether text[begin:end] is a file name: `Report.pdf`, also with a bracket behind."""
-    if end > begin and text[end - 1] == 41:
-        end -= 1
-    dot = end
-    while dot > begin and end - dot < 5 and 97 <= text[dot - 1] | 32 <= 122:
-        dot -= 1
+def _is_file(text, begin, end, tables):  # type: ignore[no-untyped-def]
+    """Whether text[begin:end] ends as a file name does, `Report.pdf`; a bracket may stand behind."""
+    end -= end > begin and text[end - 1] == 41
+    dot = back(text, end, begin, LETTER, tables)
     return 2 <= end - dot <= 4 and dot > begin + 1 and text[dot - 1] == 46 and text[dot - 2] > 46
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def around_rule(text, i, first):  # type: ignore[no-untyped-def]
-    """(end before, end after, where to go on) of a drawn line, `-----`, or of the dash in a list of files, within a line.
+def between_files(text, i, first, tables):  # type: ignore[no-untyped-def]
+    """Whether the dash at i parts a list of files: `Report.pdf - Stocks.xls`."""
+    if i < first + 2 or i + 2 >= len(text) or text[i - 1] != 32 or text[i + 1] != 32:
+        return False
+    end = i + 2
+    while end < len(text) and end - i < 50 and text[end] > 32:
+        end += 1
+    return _is_file(text, first, i - 1, tables) and _is_file(text, i + 2, end, tables)
+
+
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def _rule_end(text, i):  # type: ignore[no-untyped-def]
+    """Position behind the run of the byte at i; i if it is too short to draw a line."""
+    end = i + 1
+    while end < len(text) and text[end] == text[i]:
+        end += 1
+    return end if end - i >= _SHORTEST_RULE else i
+
+
+@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def around_rule(text, i, first, tables):  # type: ignore[no-untyped-def]
+    """(end before, end after, where to go on) of a line drawn within a line: `news ------ That was`.
 
     A title stands between two of them: `**** NOTICE ****`. `first` is where the sentence begins.
     """
     end = _rule_end(text, i)
-    spaced_before = i > first + 1 and text[i - 1] == 32 and text[i - 2] > 32
-    spaced_after = end + 1 < len(text) and text[end] == 32
-    if end - i < _SHORTEST_RULE:
-        if not (text[i] == 45 and end == i + 1 and spaced_before and spaced_after):
-            return 0, 0, end
-        left, right = i - 1, end + 1
-        while left > first and i - left < 40 and text[left - 1] > 32:
-            left -= 1
-        while right < len(text) and right - i < 40 and text[right] > 32:
-            right += 1
-        return i if _is_file(text, left, i - 1) and _is_file(text, end + 1, right) else 0, 0, end
-    before_word = spaced_after and 97 <= text[end + 1] | 32 <= 122
-    if i > first and _rule_end(text, first) - first >= _SHORTEST_RULE:
-        return 0, end + 1 if before_word else 0, end
-    if i > first:
-        named = 97 <= text[i - 2] | 32 <= 122 or 48 <= text[i - 2] <= 57 or text[i - 2] in (33, 46, 47, 63)
-        if spaced_before and named:
-            return i, 0, i
+    if end == i:
+        return (i if text[i] == 45 and between_files(text, i, first, tables) else 0), 0, i + 1
+    opened = _rule_end(text, first) > first if i > first else False
+    if i > first and not opened:
+        before = text[i - 1] == 32 and kind_at(text, i - 2, tables)[0] & (LETTER | DIGIT)
+        return (i, 0, i) if before else (0, 0, end)
+    if (
+        end + 1 >= len(text)
+        or text[end] != 32
+        or kind_at(text, end + 1, tables)[0] & (LETTER if opened else UPPER) == 0
+    ):
         return 0, 0, end
-    if before_word and text[end + 1] <= 90:
-        k = end
-        while k < len(text) and k - end < _LOOK_AHEAD and text[k] not in (10, 13):
-            if text[k] == text[i] and _rule_end(text, k) - k >= _SHORTEST_RULE:
-                return 0, 0, end
-            k += 1
-        return 0, end + 1, end
-    return 0, 0, end
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _names(text, i):  # type: ignore[no-untyped-def]
-    """Position behind up to three capitalised words at i, parted by spaces; i if there is none."""
-    end = i
-    for n in range(3):
-        begin = end + 1 if n else i
-        if begin >= len(text) or not 65 <= text[begin] <= 90 or (n and text[end] != 32):
-            break
-        end = begin + 1
-        while end < len(text) and 97 <= text[end] | 32 <= 122:
-            end += 1
-        if end - begin <= 3 and end < len(text) and text[end] == 46:  # `Ms. Fox`, `J. Fox`
-            end += 1
-    return end
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def greeting_end(text, i, tables):  # type: ignore[no-untyped-def]
-    """Where the greeting ends that opens a letter at i, else 0: `Dear Ms. Fox, `, `Hi Kevin, `, `David, `."""
-    kind, end = word_at(text, i, tables)
-    if end == i or not 65 <= text[i] <= 90:
-        return 0
-    greets = kind & GREETING != 0
-    if greets and end < len(text) and text[end] == 32:
-        name = _names(text, end + 1)
-        greets, end = name > end + 1, name
-    if not (greets or kind & GIVEN_NAME) or end >= len(text) or text[end] != 44:
-        return 0
-    after, _ = skip_space(text, end + 1)
-    if greets:
-        return after if end + 1 < after < len(text) and 65 <= text[after] <= 90 else 0
-    return after if after > end + 1 and begins_sentence(text, after, tables) else 0
+    k = end
+    while not opened and k < len(text) and k - end < _LONGEST_TITLE and text[k] != 10:
+        if text[k] == text[i] and _rule_end(text, k) > k:
+            return 0, 0, end
+        k += 1
+    return 0, end + 1, end
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def closing_end(text, i, tables):  # type: ignore[no-untyped-def]
-    """Where the closing formula at i ends if a name and nothing else follows on the line, else 0: `Best regards, Al`."""
-    closes, bare = False, False
-    begin = end = i
+    """Where the closing formula at i ends, if a name and nothing else follows on the line, else 0: `Best regards, Al`."""
+    closes, bare, end = 0, 0, i
     for _ in range(5):
-        kind, behind = word_at(text, begin, tables)
-        if behind == begin or kind & (CLOSING | BARE_CLOSING | CLOSING_ATTRIBUTE) == 0:
+        begin = end if end == i else end + 1
+        behind, _ = span(text, begin, LETTER, _LONGEST_NAME, tables)
+        kind = word_at(text, begin, behind, tables)
+        if (begin > i and text[end] != 32) or kind & (CLOSING | BARE_CLOSING | CLOSING_ATTRIBUTE) == 0:
             break
-        bare = kind & BARE_CLOSING != 0
-        closes |= kind & (CLOSING | BARE_CLOSING) != 0
+        bare = kind & BARE_CLOSING
+        closes |= kind & (CLOSING | BARE_CLOSING)
         end = behind
-        if end >= len(text) or text[end] != 32:
-            break
-        begin = end + 1
-    if not closes:
+    name, _ = skip_space(text, end, tables)
+    comma = closes and name < len(text) and 44 <= text[name] <= 45
+    if comma:
+        name, _ = skip_space(text, name + 1, tables)
+    if not (comma or bare) or kind_at(text, name, tables)[0] & UPPER == 0:
         return 0
-    name, breaks = skip_space(text, end)
-    dashed = name < len(text) and text[name] in (33, 44, 45)
-    while name < len(text) and text[name] in (33, 44, 45):  # !,-
-        name, breaks = skip_space(text, name + 1)
-    behind = _names(text, name)
-    if breaks > 1 or behind == name or name == end or not (dashed or bare):
-        return 0
-    after, breaks = skip_space(text, behind)
-    alone = (
-        after >= len(text) or breaks > 0 or (after > behind and (48 <= text[after] <= 57 or text[after] in (42, 45)))
-    )
-    return name if alone else 0
+    behind = name
+    for _ in range(3):
+        if kind_at(text, behind, tables)[0] & UPPER:
+            behind, _ = span(text, behind, LETTER, _LONGEST_NAME, tables)
+            behind += behind < len(text) and text[behind] == 32
+    after, breaks = skip_space(text, behind, tables)
+    digits = text[behind - 1] == 32 and kind_at(text, after, tables)[0] & DIGIT
+    return name if after >= len(text) or breaks or digits else 0

@@ -5,27 +5,37 @@ may, which the next word decides (the idea of frequent sentence starters is Punk
 Multilingual Sentence Boundary Detection). The entries are common abbreviations of running English, of the classes that
 the Chicago Manual of Style, chapter 10, goes through (titles, company forms, states, months, scholarly and Latin forms,
 references); those that are also everyday words (miss, ill, wash) were left out. Lower case, without the last full stop,
-at most eight letters (of other words the first eight count). Initials (J. K.) and dotted abbreviations (U.S., p.m.) need no entry.
+at most eight letters (of other words the first eight count). Initials (J. K.) and dotted abbreviations (U.S., p.m.)
+need no entry.
 """
 
 __all__ = [
     "BARE_CLOSINGS",
+    "BREAKS",
+    "BULLETS",
     "CLOSERS",
     "CLOSINGS",
     "CLOSING_ATTRIBUTES",
+    "COMMAS",
     "EXCLAIMED_NAMES",
-    "GIVEN_NAMES",
-    "GREETINGS",
+    "FINALS",
+    "HEADING_SIGNS",
+    "ITEM_SIGNS",
+    "MARKUP",
     "MAY_END",
     "NEGATIONS",
     "NEVER_END",
     "NOT_BEFORE_NUMBER",
+    "NUMERALS",
     "OPENERS",
     "QUOTE_CLOSERS",
+    "RULE_SIGNS",
     "SENTENCE_STARTERS",
     "SHORT_WORDS",
+    "SPACES",
     "SPEECH_VERBS",
     "TITLE_CLOSERS",
+    "WIDES",
 ]
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -71,9 +81,6 @@ SENTENCE_STARTERS = (
 SHORT_WORDS = "up us me go be am oh ok hi ya"
 """Words of two letters that are no abbreviations: `Set it up. i wish` has two sentences."""
 
-GREETINGS = "dear hi hello hey"
-"""Open a letter, with a name and a comma: `Dear Ms. Fox, `."""
-
 BARE_CLOSINGS = "thanks thx regards"
 """End a letter, before the name, with a comma or without: `Thanks Al`."""
 
@@ -83,28 +90,17 @@ CLOSINGS = "again regard wishes luck cheers best love sincerely faithfully yours
 CLOSING_ATTRIBUTES = "kind kindest warm warmest many good with very all in advance thank"
 """May stand beside one of `BARE_CLOSINGS` and `CLOSINGS`."""
 
-GIVEN_NAMES = (
-    "james john robert michael david william richard joseph thomas charles daniel matthew anthony mark donald steven "
-    "paul andrew joshua kenneth kevin brian george timothy ronald jason edward jeffrey ryan jacob gary nicholas eric "
-    "jonathan stephen larry justin scott brandon benjamin samuel gregory frank patrick raymond jack dennis jerry "
-    "tyler aaron jose adam nathan henry douglas zachary peter kyle walter ethan jeremy harold keith christian roger "
-    "noah gerald carl terry sean austin arthur lawrence jesse dylan bryan joe jordan billy bruce albert willie gabriel "
-    "logan alan juan wayne roy ralph randy eugene vincent russell louis bobby philip johnny "
-    "mary patricia jennifer linda barbara susan jessica sarah karen nancy lisa betty margaret sandra ashley kimberly "
-    "emily donna michelle carol amanda dorothy melissa deborah rebecca sharon laura cynthia kathleen amy angela "
-    "shirley anna brenda pamela emma nicole helen samantha katherine christine debra rachel carolyn janet catherine "
-    "maria heather diane ruth julie olivia joyce virginia victoria kelly lauren christina joan evelyn judith megan "
-    "andrea cheryl hannah jacqueline martha gloria teresa ann sara madison frances kathryn janice jean abigail alice "
-    "julia judy sophia grace denise amber doris marilyn danielle beverly isabella theresa diana natalie brittany "
-    "charlotte marie kayla alexis lori christopher alexander elizabeth stephanie "
-    # short forms, which letters use
-    "mike dave jim tom bob bill steve chris jeff matt dan greg ken kim kate kay sue beth ben sam alex tim ron rick ed "
-    "jen jenny cindy debbie kathy liz pam stacey tracy lynn don doug phil ray fred stan vince"
-)
-"""The 200 most frequent given names of the US Social Security Administration (births 1924 to 2023, public domain), and
-short forms. Alone before a comma at the head of a text they greet: `David, I show that`."""
-
 # --- characters ------------------------------------------------------------------------------------------------------
+
+FINALS, WIDES = "?!", "。！？｡"
+"""Marks that end sentences before white space; marks that do so anywhere. (Full stops and … have rules of their own.)"""
+
+BREAKS = "\n\r\u2028\u2029"
+SPACES = " \t\v\f\xa0\u202f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""Line breaks, and other white space."""
+
+COMMAS = ",;:，；：、"
+"""A mark before one of them ends nothing."""
 
 CLOSERS = "\"')]}*_”’»」』】〉》〕）］｝＂"
 """What belongs to the sentence that ended just before it (Markdown's emphasis too)."""
@@ -117,6 +113,21 @@ TITLE_CLOSERS = "》〉"
 
 OPENERS = "\"'([{*_`“‘«「『【（［"
 """What may stand before the first word of a sentence."""
+
+BULLETS, HEADING_SIGNS = "•●⁃▪◦■", "#·"
+"""Begin list items anywhere behind white space; begin them or headings at the head of a line."""
+
+ITEM_SIGNS = "-*+"
+"""Begin list items at the head of a line, if a space follows."""
+
+MARKUP = BULLETS + HEADING_SIGNS + ITEM_SIGNS + " >"
+"""May stand before the first word of a sentence."""
+
+NUMERALS = "一二三四五六七八九十"
+"""Number list items, as digits do."""
+
+RULE_SIGNS = "-=*~"
+"""Five of one draw a line."""
 
 SPEECH_VERBS = "说說道问問喊叫答讲講嚷骂罵叹嘆劝勸"
 """Verbs of speech: a few Han characters that end with one, between a quotation and a mark, name the speaker."""
