@@ -192,7 +192,8 @@ def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) ->
         return []
     records: Counter[str] = Counter()
     for partition in partitions:
-        records[partition.uri] += partition.rows
+        for segment in partition.segments:
+            records[segment.uri] += segment.rows
     return [
         f"{file.uri} has {records[file.uri]:,} documents in {file.size / 1e6:.1f} MB; if every line is a document, "
         "--set corpus.txt_documents=lines"

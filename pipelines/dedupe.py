@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glmdata.corpus.documents import Outcome, document_ids
+from glmdata.corpus.documents import Outcome
 from glmdata.dedupe.clusters import (
     choose_survivors,
     connected_components,
@@ -148,8 +148,7 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
     alive = np.flatnonzero(outcomes == Outcome.KEPT)
     hashes = content_hashes(texts)
     lengths = pc.binary_length(texts).to_numpy()
-    records = documents["record"].to_numpy()
-    numbered = np.where(records >= 0, records + arguments.partition.first_record, records)
+    records = arguments.partition.records(documents["record"].to_numpy())
     write_columns(
         attempt.output("signs.arrow"),
         {
@@ -159,7 +158,7 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
             "length": lengths.astype(np.int64),
             "hash_high": np.ascontiguousarray(hashes[:, 0]),
             "hash_low": np.ascontiguousarray(hashes[:, 1]),
-            "document_id": document_ids(arguments.partition.uri, numbered),
+            "document_id": arguments.partition.document_ids(records),
         },
     )
     keys, rows = _keys(texts, hashes, alive, arguments.dedupe)

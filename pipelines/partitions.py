@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from glmdata.corpus.documents import DOCUMENT_ID_BYTES, document_ids
 from glmdata.pipelines.engine import Attempt, FileRef
 
 __all__ = [
     "Partition",
+    "Segment",
     "document_numbers",
     "number_parts",
     "read_columns",
@@ -25,19 +27,46 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
-    """One record batch of an ingested file.
+class Segment:
+    """Consecutive rows of a partition that come from one split of one file.
 
-    `first_record` is what the file's earlier splits held: a row's record number is that plus its `record` column.
+    `first_record` is what the file's earlier splits held: a row's record number is that plus its `record` column,
+    unless that is WHOLE_FILE.
     """
 
-    number: int
     uri: str
-    file: FileRef
-    batch: int
     first_record: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """One record batch of an ingested file."""
+
+    number: int
+    segments: tuple[Segment, ...]
+    file: FileRef
+    batch: int
+    rows: int
     text_bytes: int
+
+    def uris(self) -> pa.StringArray:
+        """The file of each row."""
+        rows = np.repeat(np.arange(len(self.segments)), [segment.rows for segment in self.segments])
+        return pa.array([segment.uri for segment in self.segments], pa.string()).take(pa.array(rows))
+
+    def records(self, local: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Record numbers in the files, from the `record` column."""
+        first = np.repeat([segment.first_record for segment in self.segments], [s.rows for s in self.segments])
+        return np.where(local >= 0, local + first, local).astype(np.int64)
+
+    def document_ids(self, records: npt.NDArray[np.int64]) -> pa.FixedSizeBinaryArray:
+        """Ids of the rows, from their record numbers."""
+        parts, start = [pa.array([], pa.binary(DOCUMENT_ID_BYTES))], 0
+        for segment in self.segments:
+            parts.append(document_ids(segment.uri, records[start : start + segment.rows]))
+            start += segment.rows
+        return pa.concat_arrays(parts)
 
 
 def read_documents(attempt: Attempt, partition: Partition) -> pa.RecordBatch:

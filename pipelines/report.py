@@ -162,14 +162,13 @@ def _partition_ledger(
         detail[row] = f"score {scores[row]:.2f}"
     for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
         detail[row] = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
-    records = documents["record"].to_numpy()
     labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
     guessed = signed["language"].to_pylist()
     unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
     columns = {
         "document_id": signed["document_id"],
-        "uri": pa.array([partition.uri] * rows, pa.string()),
-        "record": pa.array(np.where(records >= 0, records + partition.first_record, records)),
+        "uri": partition.uris(),
+        "record": pa.array(partition.records(documents["record"].to_numpy())),
         "outcome": pa.array([labels[code] for code in outcome], pa.string()),
         "survivor_id": duplicates["survivor_id"].take(pa.array(survivors, mask=survivors < 0)),
         "language": pa.array([None if skip else code for code, skip in zip(guessed, unread, strict=True)], pa.string()),
