@@ -78,6 +78,12 @@ class LanguageSettings(Section):
     """scripts: by script, fastText lid.176 among Latin and other shared scripts."""
     min_score: Share = 0.0
     """Documents whose guess scores lower leave with outcome `language`."""
+    min_score_of: dict[str, Share] = Field(default_factory=dict)
+    """Instead of `min_score` for some languages, as in {zh: 0.5}."""
+    min_share: Share = 0.0
+    """So do documents with a smaller share of letters in the scripts of their language: Han for zh, Latin for en."""
+    min_share_of: dict[str, Share] = Field(default_factory=dict)
+    """Instead of `min_share` for some languages; {zh: 0.3} leaves out Chinese pages that are mostly code names."""
 
 
 class DedupeSettings(Section):
@@ -208,6 +214,15 @@ class Recipe(Section):
     objectives: ObjectiveWeights = ObjectiveWeights()
     spans: SpanSettings = SpanSettings()
     shards: ShardSettings = ShardSettings()
+
+    @model_validator(mode="after")
+    def _thresholds_are_of_its_languages(self) -> "Recipe":
+        for name in ("min_score_of", "min_share_of"):
+            strange = sorted(set(getattr(self.language, name)) - set(self.balance.languages))
+            if strange:
+                wanted = ", ".join(self.balance.languages)
+                raise ValueError(f"language.{name} names {strange[0]}, but balance.languages has {wanted}")
+        return self
 
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of all settings."""

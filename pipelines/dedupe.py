@@ -39,7 +39,7 @@ from glmdata.pipelines.partitions import (
     write_columns,
 )
 from glmdata.recipe import DedupeSettings, LanguageSettings, Recipe
-from glmdata.text.language import identify_array
+from glmdata.text.language import LanguageColumns, identify_columns
 
 __all__ = ["Deduplicated", "deduplicate", "duplicates_of", "surviving_rows"]
 
@@ -141,9 +141,9 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
     documents = read_documents(attempt, arguments.partition)
     texts = documents["text"]
     outcomes = np.array(documents["outcome"])
-    languages, scores = identify_array(texts, arguments.language.engine)
-    wanted = np.isin(np.array(languages, dtype=object).astype(str), arguments.languages)
-    wanted &= scores >= arguments.language.min_score
+    guesses = identify_columns(texts, arguments.language.engine)
+    languages = guesses.languages
+    wanted = _wanted(guesses, arguments.languages, arguments.language)
     outcomes[(outcomes == Outcome.KEPT) & ~wanted] = Outcome.LANGUAGE
     alive = np.flatnonzero(outcomes == Outcome.KEPT)
     hashes = content_hashes(texts)
@@ -154,7 +154,9 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
         {
             "outcome": outcomes,
             "language": pa.array(languages, pa.string()),
-            "score": np.asarray(scores, np.float32),
+            "variant": pa.array(guesses.variants, pa.string()),
+            "score": np.asarray(guesses.scores, np.float32),
+            "share": guesses.shares,
             "length": lengths.astype(np.int64),
             "hash_high": np.ascontiguousarray(hashes[:, 0]),
             "hash_low": np.ascontiguousarray(hashes[:, 1]),
@@ -167,6 +169,19 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
     for code in arguments.languages:
         found[code] = int(lengths[alive][np.array([languages[row] == code for row in alive], bool)].sum())
     return {"records": documents.num_rows, "keys": len(keys), "language_bytes": found}
+
+
+def _wanted(guesses: LanguageColumns, languages: Sequence[str], settings: LanguageSettings) -> npt.NDArray[np.bool_]:
+    """Which documents are of a wanted language, surely enough and with enough of its letters."""
+    codes = np.array(guesses.languages, dtype=object)
+    wanted = np.zeros(len(codes), bool)
+    for language in languages:
+        wanted |= (
+            (codes == language)
+            & (guesses.scores >= settings.min_score_of.get(language, settings.min_score))
+            & (guesses.shares >= settings.min_share_of.get(language, settings.min_share))
+        )
+    return wanted
 
 
 def _keys(

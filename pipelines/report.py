@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from glmdata.corpus.documents import Outcome
@@ -34,6 +35,8 @@ LEDGER_SCHEMA = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("survivor_id", pa.binary(16)),
         pa.field("language", pa.string()),
+        pa.field("variant", pa.string()),  # of Chinese: hans, hant
+        pa.field("share", pa.float32()),  # of the letters, those in the scripts of the language
         pa.field("tokens", pa.int64(), nullable=False),
         pa.field("detail", pa.string()),
     ]
@@ -157,13 +160,12 @@ def _partition_ledger(
     outcome[(outcome == Outcome.KEPT) & (counts == 0) & (lengths > 0)] = Outcome.BALANCE
 
     detail = documents["detail"].to_pylist()
-    scores = signed["score"].to_numpy()
+    scores, shares = signed["score"].to_numpy(), signed["share"].to_numpy()
     for row in np.flatnonzero(outcome == Outcome.LANGUAGE):
-        detail[row] = f"score {scores[row]:.2f}"
+        detail[row] = f"score {scores[row]:.2f}, share {shares[row]:.2f}"
     for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
         detail[row] = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
     labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
-    guessed = signed["language"].to_pylist()
     unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
     columns = {
         "document_id": signed["document_id"],
@@ -171,7 +173,9 @@ def _partition_ledger(
         "record": pa.array(partition.records(documents["record"].to_numpy())),
         "outcome": pa.array([labels[code] for code in outcome], pa.string()),
         "survivor_id": duplicates["survivor_id"].take(pa.array(survivors, mask=survivors < 0)),
-        "language": pa.array([None if skip else code for code, skip in zip(guessed, unread, strict=True)], pa.string()),
+        "language": pc.if_else(pa.array(unread), None, signed["language"]),
+        "variant": pc.if_else(pa.array(unread), None, signed["variant"]),
+        "share": pa.array(shares, mask=unread),
         "tokens": pa.array(np.where(outcome == Outcome.KEPT, counts, lengths)),
         "detail": pa.array(detail, pa.string()),
     }

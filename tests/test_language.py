@@ -12,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmdata.errors import ConfigError
-from glmdata.text.language import ENGINES, LanguageGuess, identify, identify_array
-from glmdata.text.scripts import SCRIPTS, script_counts, utf8_buffers
+from glmdata.pipelines.dedupe import _wanted
+from glmdata.recipe import LanguageSettings
+from glmdata.text.chinese import SIMPLIFIED, TRADITIONAL
+from glmdata.text.language import ENGINES, LanguageGuess, identify, identify_array, identify_columns
+from glmdata.text.latin import weigh
+from glmdata.text.scripts import SCRIPTS, letter_counts, script_counts, utf8_buffers
 
 DATA = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -80,6 +84,20 @@ def test_counts_equal_the_plain_code_in_slices_and_with_nulls(texts: list[str], 
     assert counts.dtype == np.int64
 
 
+@given(st.lists(st.text(st.sampled_from("国國这這后中a。 "), max_size=90), max_size=5))
+def test_characters_of_either_chinese_are_counted_and_are_han(texts: list[str]) -> None:
+    counts, variants = letter_counts(pa.array(texts, pa.string()))
+
+    assert variants.tolist() == [[sum(c in table for c in t) for table in (SIMPLIFIED, TRADITIONAL)] for t in texts]
+    assert counts.tolist() == [plain_counts(t) for t in texts]
+
+
+def test_the_two_tables_of_chinese_are_those_of_the_old_character_sets() -> None:
+    assert not SIMPLIFIED & TRADITIONAL
+    assert all(c.encode("gb2312") for c in SIMPLIFIED)
+    assert all(c.encode("big5") for c in TRADITIONAL - {"裏"})
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=120))
 def test_no_text_has_more_letters_than_characters(text: str) -> None:
     assert 0 <= script_counts(pa.array([text], pa.large_string())).sum() <= len(text)
@@ -122,9 +140,73 @@ def test_a_guess_tells_the_shares_of_scripts() -> None:
     (mixed, empty) = identify(["abcd中国。1", ""])
 
     assert mixed == LanguageGuess(
-        "zh", pytest.approx(0.6), (("latin", pytest.approx(4 / 6)), ("han", pytest.approx(2 / 6)))
+        "zh", pytest.approx(0.6), (("latin", pytest.approx(4 / 6)), ("han", pytest.approx(2 / 6))), "hans"
     )
     assert empty == LanguageGuess("und", 0.0, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "variant"),
+    [
+        ("我们在这里说话。", "hans"),
+        ("我們在這裡說話。", "hant"),
+        ("書名是「国」這個字，誰說的？", "hant"),
+        ("中文", None),
+        ("今日は国へ行きます。", None),
+        ("We are going to the park.", None),
+    ],
+)
+def test_simplified_and_traditional_are_told_apart(text: str, variant: str | None) -> None:
+    assert identify([text])[0].variant == variant
+
+
+ENGLISH = ["Choose a colour", "Who knows?", "DON'T PANIC", "Wash your hands", "It’s raining", "Kevin and Susan",
+           "Lower the brightness", "Weekly Shopping", "Nothing was stolen."]  # fmt: skip
+NOT_ENGLISH = ["Rafraîchir la page", "Wähle eine Farbe", "Was ist das?", "Elige un color", "Escolha uma cor",
+               "Scegli un colore", "Kies een kleur", "Tria un color", "Alege o culoare", "Pilih warna",
+               "Wybierz kolor", "Vyberte barvu", "Válassz színt", "Bir renk seç", "Välj en färg", "Vælg en farve",
+               "Valitse väri", "Chọn một màu", "Docker-Container der Kunden", "Il file log del server"]  # fmt: skip
+
+
+def test_short_texts_in_latin_letters_are_english_or_not() -> None:
+    assert [(t, g.language) for t, g in zip(ENGLISH, identify(ENGLISH), strict=True) if g.language != "en"] == []
+    assert [t for t, g in zip(NOT_ENGLISH, identify(NOT_ENGLISH), strict=True) if g.language == "en"] == []
+
+
+@given(
+    st.text(st.sampled_from("aeéthingsoXQ' łthe la"), min_size=1, max_size=60),
+    st.lists(st.tuples(st.sampled_from(["en", "fr", "az", "nl"]), st.floats(0, 1)), unique_by=lambda pair: pair[0]),
+)
+def test_weighing_gives_a_probability_in_any_order(line: str, proposed: list[tuple[str, float]]) -> None:
+    language, probability = weigh(line, proposed)
+
+    assert 0 < probability <= 1
+    assert weigh(line, proposed[::-1]) == (language, pytest.approx(probability))
+
+
+def test_columns_agree_with_guesses() -> None:
+    texts = ["我們用這 Docker", "日本語です", "Hello to all of you", "", "Привет, мир", "中 한국어"]
+    columns, guesses = identify_columns(pa.array(texts)), identify(texts)
+
+    assert columns.languages == [g.language for g in guesses]
+    assert columns.scores.tolist() == [g.score for g in guesses]
+    assert columns.variants.tolist() == [g.variant for g in guesses] == ["hant", None, None, None, None, None]
+    assert columns.shares.tolist() == pytest.approx([0.4, 1, 1, 0, 1, 1])
+    assert columns.shares.dtype == np.float32
+    assert identify_columns(pa.array([], pa.string())).languages == []
+
+
+def test_the_recipe_says_what_counts_as_chinese_and_english() -> None:
+    guesses = identify_columns(pa.array(["我們用這 Docker", "我们在这里", "The weather is fine today", "Il fait beau"]))
+
+    def wanted(**settings: object) -> list[bool]:
+        return _wanted(guesses, ("zh", "en"), LanguageSettings.model_validate(settings)).tolist()
+
+    assert wanted() == [True, True, True, False]
+    assert wanted(min_share_of={"zh": 0.5}) == [False, True, True, False]
+    assert wanted(min_share=0.5) == [False, True, True, False]
+    assert wanted(min_score=1.0, min_score_of={"en": 0.5}) == [False, True, True, False]
+    assert wanted(min_score_of={"zh": 0.9}) == [False, True, True, False]
 
 
 def test_code_and_addresses_do_not_hide_the_language() -> None:
@@ -203,7 +285,19 @@ def test_labelled_texts_fall_into_their_classes() -> None:
         class_of(g.language) == class_of(r["lang"])
         for g, r in zip(identify([r["text"] for r in rows]), rows, strict=True)
     ]
-    chinese = [ok for ok, row in zip(right, rows, strict=True) if class_of(row["lang"]) == "zh"]
+    by_class = {
+        name: [ok for ok, row in zip(right, rows, strict=True) if class_of(row["lang"]) == name]
+        for name in ("zh", "en", "other")
+    }
 
-    assert np.mean(right) >= 0.99
-    assert np.mean(chinese) >= 0.999
+    assert np.mean(right) >= 0.995
+    assert np.mean(by_class["zh"]) >= 0.999
+    assert np.mean(by_class["en"]) >= 0.98
+    assert np.mean(by_class["other"]) >= 0.995
+
+
+def test_labelled_chinese_falls_into_its_variant() -> None:
+    rows = [row for row in labelled() if row["lang"] in {"zh-hans", "zh-hant"}]
+    guesses = identify([row["text"] for row in rows])
+
+    assert np.mean([f"zh-{g.variant}" == row["lang"] for g, row in zip(guesses, rows, strict=True)]) >= 0.99

@@ -72,7 +72,7 @@ def weigh(line: str, proposed: Sequence[tuple[str, float]]) -> tuple[str, float]
     for label, weight in evidence.items():
         totals[label] = totals.get(label, floor) + weight
     best = max(totals, key=lambda label: (totals[label], label))
-    return best, 1.0 / sum(math.exp(max(total - totals[best], -50.0)) for total in totals.values())
+    return best, 1.0 / sum([math.exp(total - totals[best]) for total in totals.values()])
 
 
 def word_evidence(line: str) -> dict[str, float]:

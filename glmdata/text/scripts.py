@@ -1,8 +1,9 @@
 """How many letters of which script a text holds: one compiled pass over the UTF-8 bytes of an Arrow array.
 
 The same pass counts the Han characters that only simplified or only traditional Chinese writes
-(`glmdata.text.chinese`). ASCII runs at 1.4 GB/s a core, Chinese at 0.7. The ranges below follow Unicode's Scripts.txt (version 15), whole blocks
-where a script fills them; what is not a letter (Unicode's categories L*) is not counted, whatever its block.
+(`glmdata.text.chinese`). ASCII runs at 1.4 GB/s a core, Chinese at 0.7. The ranges below follow Unicode's Scripts.txt
+(version 15), whole blocks where a script fills them; what is not a letter (Unicode's categories L*) is not counted,
+whatever its block.
 """
 
 import functools
