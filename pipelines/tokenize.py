@@ -211,10 +211,8 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
 
     texts = read_documents(attempt, arguments.partition)["text"].take(pa.array(rows))
     strings = texts.to_pylist()
-    encoded = tokenizer.encode(strings)
-    lengths = np.array([len(ids) for ids in encoded], np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens = np.concatenate(encoded) if encoded else np.zeros(0, np.int32)
+    tokens, offsets = tokenizer.encode_arrow(texts)
+    lengths = np.diff(offsets)
     byte_lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
     ends, end_offsets = sentence_token_ends(tokenizer, strings, tokens, offsets, byte_lengths, *sentence_ends(texts))
     write_columns(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmdata.text import sentence_rules as rules
@@ -53,6 +53,29 @@ CASES = {
     "zh list": "一、准备材料\n|二、开始制作\n|（三）完成\n|4、收工",
     "zh run": "真的吗？！|太好了！！！|等……|",
     "zh ideographic space": "　第一句。　|第二句。",
+    "zh speaker": "“借个火。”少的说。|“走吧！”老李喊道，“快！”|“好吗？”|她问道：“走？”|走了",
+    "zh no speaker": "“好。”|他没说。|“好。”|我不知道。",
+    "zh ellipsis": "因为…… Python 太慢……Java也慢。|他走了…… |Then he left. |要访问此命令...\n|Choose it.",
+    "numbers in a line": "1. The first item |2. The second one |3. The third",
+    "brackets in a line": "1) The first item. |2) The second in 2002) and |3) The third",
+    "letters in a line": "a. The first item |b. The second |c. The third",
+    "both marks in a line": "1.) The first item |2.) The second",
+    "bullets in a line": "• 9. The first item |• 10. The second |● Third",
+    "numbers of nothing": "In 1. |Add 2. |Then stop.",
+    "roman numbers": "ii. Second. |World War II. |Then",
+    "hard wrap before a year": "released until\n2009. |Then it ended in\n(2010) no item.",
+    "names with a mark": "She works at Yahoo! in sales. |He loves Yahoo! |The end. |Wow! |such fun",
+    "ordinal": "It is at N°. 1026 there. |Go.",
+    "reference": "“Bohr [...] used stairways [...]” (Smith 55). |Next.",
+    "careless": "Set it up. |i wish they did at McDonald's. |that is all.",
+    "stamp": "Jolene Harvey |05/22/2001 09:25 AM |Can you pass this along?",
+    "no stamp": "We met on 06/04/2001 05:54 PM and left. |And/or 1/2 or 3/4/5 of it.",
+    "closing": "Let me know. |Best regards, |Al Arfsten 713 965|",
+    "closing without a comma": "See you. |Many thanks |Elizabeth Fox\nEnron",
+    "no closing": "Thanks, Jeff. |Best, Jeff said. |Thanks for all. |Love, Sex and Death.",
+    "rule": "For more news |---------------------------- That was all.",
+    "title between rules": "******NOTICE****** |This may be confidential.",
+    "table": "a b\n------ ------\nc d ---- e",
 }
 
 
@@ -77,18 +100,30 @@ def test_odd_texts_are_whole(text: str) -> None:
 
 # --- the twin --------------------------------------------------------------------------------------------------------
 
-RUN = re.compile(r"[.?!。！？｡…](?:[.?!。！？｡…]| +[.?!](?![A-Za-z0-9]))*")
-SPACE = re.compile(r"[ \t\n\r\x0b\x0c\xa0\u202f\u3000\u2000-\u200a\u2028\u2029]*")
-CLOSERS = re.compile(f"[{re.escape(rules.CLOSERS)}]*")
-OPENERS = re.compile(f"[{re.escape(rules.OPENERS)}]*")
-HEAD = re.compile(r"[ #*\-+>•·●⁃]*")
+
+def a_class(characters: str) -> str:
+    return f"[{re.escape(characters)}]"
+
+
+MARKS = rules.FINALS + rules.WIDES + ".…"
+NUMBER = f"[0-9{rules.NUMERALS}]{{1,3}}"
+RUN = re.compile(rf"{a_class(MARKS)}(?:{a_class(MARKS)}| +[.?!](?![A-Za-z0-9]))*")
+SPACE = re.compile(f"[{rules.SPACES}{rules.BREAKS}]*")
+CLOSERS, OPENERS, HEAD = (re.compile(a_class(s) + "*") for s in (rules.CLOSERS, rules.OPENERS, rules.MARKUP))
 ITEM = re.compile(
-    r"[#•·●]|[-*+] |[(（](\d{1,9}|[一二三四五六七八九十]{1,3})[)）]|(\d{1,9}|[一二三四五六七八九十]{1,3})(、|[.)] )"
+    f"{a_class(rules.BULLETS + rules.HEADING_SIGNS)}|{a_class(rules.ITEM_SIGNS)} |"
+    f"{a_class(rules.ITEM_OPENERS)}{NUMBER}{a_class(rules.ITEM_CLOSERS)}|{NUMBER}(、|[.)）] )"
 )
-STOP = re.compile(r"[\n\r\u2028\u2029.?!。！？｡…]")
-NEVER, NOT_BEFORE_NUMBER, MAY, STARTERS = (
-    set(table.split()) for table in (rules.NEVER_END, rules.NOT_BEFORE_NUMBER, rules.MAY_END, rules.SENTENCE_STARTERS)
-)
+ITEM_NUMBER = re.compile(r"(?:([0-9]{1,3})|([a-z]))([.)]{1,2}) ")
+STAMP = re.compile(r"/[0-9]{1,4}/[0-9]{1,4} [0-9]{1,4}:[0-9]{1,4}(?::[0-9]{1,4})?(?: ?[A-Za-z][mM])?")
+STOP = re.compile(f"[/)\\-=*~{rules.BULLETS}{rules.BREAKS}{re.escape(MARKS)}]")
+TABLES = {
+    name: {word[:8] for word in getattr(rules, name).split()}
+    for name in (
+        *("NEVER_END", "NOT_BEFORE_NUMBER", "MAY_END", "EXCLAIMED_NAMES", "SENTENCE_STARTERS", "SHORT_WORDS"),
+        *("LIST_NUMERALS", "BARE_CLOSINGS", "CLOSINGS", "CLOSING_ATTRIBUTES"),
+    )
+}
 
 
 def end_of(pattern: re.Pattern[str], text: str, i: int) -> int:
@@ -101,26 +136,66 @@ def breaks_in(space: str) -> int:
     return len(re.findall(r"\r\n|[\n\r\u2028\u2029]", space)) + space.count("\u2029")
 
 
-def period_ends(text: str, i: int, head: int, after: str) -> bool:
+def a_starter(text: str, i: int) -> bool:
+    word = re.compile("[A-Za-z]{0,8}").match(text, i)
+    return word is not None and word.group().lower() in TABLES["SENTENCE_STARTERS"]
+
+
+def begins_sentence(text: str, i: int) -> bool:
+    return re.match("[A-Z](?![A-Z])", text[i : i + 2]) is not None and a_starter(text, i)
+
+
+def names_speaker(text: str, i: int) -> bool:
+    clause = re.compile("[\u3400-\u9fff]{0,10}").match(text, i)
+    name = clause.group() if clause else ""
+    follows = text[i + len(name) : i + len(name) + 1]
+    spoken = name != "" and name[-1] in rules.SPEECH_VERBS and not set(name) & set(rules.NEGATIONS)
+    return spoken and follows != "" and follows in MARKS + rules.PAUSES
+
+
+def period_ends(text: str, i: int, head: int, nxt: int) -> bool:
     word = re.search(r"[A-Za-z0-9.]{0,24}\Z", text[max(head, i - 24, 0) : i])
     token = word.group().lower() if word else ""
-    begins = i - len(token) == head
-    following = re.match(r"[A-Za-z]*", after)
+    begins, after = i - len(token) == head, text[nxt : nxt + 1]
     lower = re.match(r"[a-zß-ÿ]", after) is not None
     number = r"\d{1,3}|[\d.]*\.[\d.]*|[a-z]|\.*[a-z]\.*"
     if begins and token and re.fullmatch(number, token) and token.count(".") < 4:
         return False
+    known = {name for name, words in TABLES.items() if token in words}
+    if begins and "LIST_NUMERALS" in known:
+        return False
+    if not token and re.match("[0-9]", after) and text[max(i - 1, 0) : i] in ("°", "º"):
+        return False
     if not token or re.search(r"\d", token):
         return not lower
-    known = {kind for kind, words in enumerate((NEVER, NOT_BEFORE_NUMBER, MAY, STARTERS)) if token in words}
-    if 0 in known or (1 in known and re.match(r"[0-9]", after)):
+    if "NEVER_END" in known or ("NOT_BEFORE_NUMBER" in known and re.match("[0-9]", after)):
         return False
     letters, dots = len(token.replace(".", "")), token.count(".")
     if lower:
-        return not dots and re.search("[aeiouy]", token) is not None and (known == {3} or (not known and letters > 2))
-    if 2 in known or (len(token) == 1 and text[i - 1].isupper()) or (dots and letters <= 2 * dots + 1):
-        return after[:1] >= "\u2e80" or (following is not None and following.group().lower() in STARTERS)
+        quote = text[max(i - len(token) - 1, head) : i - len(token)]
+        if letters == 1 and text[i - 1] == "s" and quote and quote in rules.QUOTE_CLOSERS.replace("＂", ""):
+            return True
+        plain = not dots and re.search("[aeiouy]", token) is not None
+        plain = plain and not known & {"NEVER_END", "NOT_BEFORE_NUMBER", "MAY_END"}
+        return plain and (letters > 2 or bool(known & {"SENTENCE_STARTERS", "SHORT_WORDS"}))
+    initial = len(token) == 1 and text[i - 1].isupper()
+    if "MAY_END" in known or initial or (dots and letters <= 2 * dots + 1):
+        return after >= "\u2e80" or a_starter(text, nxt)
     return True
+
+
+def ellipsis_ends(text: str, i: int, run: str, closed: str, behind: int) -> bool:
+    space = end_of(SPACE, text, behind)
+    word = end_of(OPENERS, text, space)
+    after, direct = text[word : word + 1], text[behind : behind + 1]
+    if not breaks_in(text[behind:space]) and "\u2e80" <= text[max(i - 1, 0) : i] <= "\uffff" and after < "\u2e80":
+        return begins_sentence(text, word)
+    if closed and text[space : space + 1] == "(":
+        return False
+    if space > behind:
+        return re.match("[a-zß-ÿ]", after) is None
+    before_cjk = direct >= "\u2e80" and direct not in rules.COMMAS
+    return (run.count(".") > 2 and "A" <= direct <= "Z") or (closed != "" and before_cjk)
 
 
 def mark_ends(text: str, i: int, head: int) -> tuple[bool, int]:
@@ -129,44 +204,132 @@ def mark_ends(text: str, i: int, head: int) -> tuple[bool, int]:
     behind += len(closed)
     space = end_of(SPACE, text, behind)
     breaks, direct, spaced = breaks_in(text[behind:space]), text[behind : behind + 1], space > behind
-    after = text[end_of(OPENERS, text, space) :]
-    comma, before_cjk = direct in tuple(",;:，；：、"), direct >= "\u2e80" and direct not in "，；：、"
+    word = end_of(OPENERS, text, space)
+    after, comma = text[word : word + 1], direct in tuple(rules.COMMAS)
+    before_cjk = direct >= "\u2e80" and not comma
     if space == len(text) or breaks > 1 or (breaks == 1 and ITEM.match(text, space)):
         over = True
-    elif re.search("[。！？｡]", run):
-        over = not re.search("[》〉]", closed) and not comma
-    elif spaced and (after[:1] in tuple(",;:，；：、") or (closed and re.match("[a-z]", after))):
+    elif before_cjk and set(closed) & set(rules.QUOTE_CLOSERS) and names_speaker(text, behind):
         over = False
-    elif re.search("[?!]", run):
+    elif set(run) & set(rules.WIDES):
+        over = not set(closed) & set(rules.TITLE_CLOSERS) and not comma
+    elif spaced and (after in tuple(rules.COMMAS) or (closed and re.match("[a-zß-ÿ]", after))):
+        over = False
+    elif set(run) & set(rules.FINALS):
         over = spaced or before_cjk
+        name = re.search("[A-Za-z]{0,24}\\Z", text[max(head, i - 24) : i])
+        if spaced and name and name.group()[:1].isupper() and name.group().lower() in TABLES["EXCLAIMED_NAMES"]:
+            over = begins_sentence(text, word)
     elif "…" in run or run.count(".") > 1:
-        loose = spaced and not re.match("[a-z]", after)
-        over = loose or (run.count(".") > 2 and "A" <= direct <= "Z") or (closed != "" and before_cjk)
+        over = ellipsis_ends(text, i, run, closed, behind)
     elif spaced:
-        over = period_ends(text, i, head, after)
+        over = period_ends(text, i, head, word)
     else:
         over = before_cjk and i > head and text[i - 1] > "\x7f"
     return over, space if over else behind
 
 
+def item_number(text: str, i: int) -> tuple[int, str] | None:
+    found = ITEM_NUMBER.match(text, i)
+    return (int(found[1]) if found[1] else 1000 + ord(found[2]), found[3]) if found else None
+
+
+def next_item(text: str, i: int, first: int, number: tuple[int, str] | None) -> int:
+    digits = re.search("[A-Za-z0-9]{0,24}\\Z", text[max(first, i - 24) : i])
+    begin = i - len(digits.group() if digits else "")
+    if number is None or begin <= first or text[begin - 1] != " ":
+        return 0
+    return begin if item_number(text, begin) == (number[0] + 1, number[1]) else 0
+
+
+def around_stamp(text: str, i: int, first: int) -> tuple[int, int, int]:
+    digits = re.search("[0-9]{1,24}\\Z", text[max(first, i - 24) : i])
+    found = STAMP.match(text, i)
+    if not digits or not found:
+        return 0, 0, i + 1
+    begin, end = i - len(digits.group()), found.end()
+    named = re.search(r"(?:\A|(?<=[\x00-\x20]))[A-Z](?:[^\x00-\x20]*[A-Za-z])? \Z", text[first:begin])
+    after = end_of(SPACE, text, end)
+    follows = after > end and re.match("[A-Z](?![A-Z])", text[after : after + 2])
+    return begin if named else 0, after if follows else 0, end
+
+
+def around_rule(text: str, i: int, first: int) -> tuple[int, int, int]:
+    end = end_of(re.compile(re.escape(text[i]) + "+"), text, i)
+    if end - i < 5 or i == first:
+        return 0, 0, end
+    if text.startswith(text[i] * 5, first):
+        return 0, end + 1 if re.match(" [A-Za-z]", text[end : end + 2]) else 0, end
+    return (i, 0, i) if re.search("[A-Za-z0-9] \\Z", text[first:i]) else (0, 0, end)
+
+
+def closing_end(text: str, i: int) -> int:
+    words: list[str] = []
+    end = i
+    while len(words) < 5:
+        found = re.compile(" ([A-Za-z]{1,24})" if words else "([A-Za-z]{1,24})").match(text, end)
+        listed = TABLES["CLOSINGS"] | TABLES["BARE_CLOSINGS"] | TABLES["CLOSING_ATTRIBUTES"]
+        if not found or found[1].lower()[:8] not in listed:
+            break
+        words.append(found[1].lower()[:8])
+        end = found.end()
+    name = end_of(SPACE, text, end)
+    closes = set(words) & (TABLES["CLOSINGS"] | TABLES["BARE_CLOSINGS"])
+    comma = bool(closes) and text[name : name + 1] in (",", "-")
+    if comma:
+        name = end_of(SPACE, text, name + 1)
+    if not (comma or (words and words[-1] in TABLES["BARE_CLOSINGS"])):
+        return 0
+    found = re.compile("(?:[A-Z][A-Za-z]{0,23} ?){0,3}").match(text, name)
+    behind = found.end() if found else name
+    after = end_of(SPACE, text, behind)
+    alone = (
+        after == len(text)
+        or breaks_in(text[behind:after])
+        or re.search(" [0-9]\\Z", text[behind - 1 : behind] + text[after : after + 1])
+    )
+    return name if behind > name and alone else 0
+
+
 def twin(text: str) -> list[str]:
-    pieces, begin = [], 0
-    i = line = end_of(SPACE, text, 0)
-    head = end_of(HEAD, text, i)
-    while stop := STOP.search(text, i):
-        i, broken = stop.start(), False
-        if RUN.match(text, i):
-            over, behind = mark_ends(text, i, head)
-            broken = over and breaks_in(text[i:behind]) > 0
+    first = i = line = end_of(SPACE, text, 0)
+    ends = [0]
+    head, number = -1, None
+    while i < len(text):
+        before = after = 0
+        if head < 0:
+            head = end_of(HEAD, text, first)
+            number, after = item_number(text, head), closing_end(text, head)
+            i = after or i
+        elif not (stop := STOP.search(text, i)):
+            break
+        elif text[i := stop.start()] == ")":
+            before, i = next_item(text, i, first, number), i + 1
+        elif text[i] == "/":
+            before, after, i = around_stamp(text, i, first)
+        elif text[i] in rules.RULE_SIGNS:
+            before, after, i = around_rule(text, i, first)
+        elif text[i] in rules.BULLETS:
+            before, i = i if i > head and text[i - 1] == " " else 0, i + 1
+        elif text[i] == "." and (before := next_item(text, i, first, number)):
+            i += 1
         else:
-            behind, broken = end_of(SPACE, text, i), True
-            over = breaks_in(text[i:behind]) > 1 or text[line] == "#" or ITEM.match(text, behind) is not None
-        i = behind
-        line = i if broken else line
-        if over:
-            pieces.append(text[begin:i])
-            begin, head = i, end_of(HEAD, text, i)
-    return [*pieces, text[begin:]] if begin < len(text) else pieces
+            begin = i
+            if text[i] in rules.BREAKS:
+                i = end_of(SPACE, text, i)
+                over = breaks_in(text[begin:i]) > 1 or text[line] == "#" or ITEM.match(text, i) is not None
+                line = i
+            else:
+                over, i = mark_ends(text, i, head)
+                line = i if over and breaks_in(text[begin:i]) else line
+            after = i if over else 0
+        for end in (before, after):
+            if end > first:
+                ends.append(end)
+                first, head = end, -1
+    if ends[-1] < len(text):
+        ends.append(len(text))
+    return [text[a:b] for a, b in pairwise(ends)]
 
 
 FRAGMENTS = st.sampled_from(
@@ -203,6 +366,24 @@ FRAGMENTS = st.sampled_from(
             "2.1",
             ":)",
             "example.com/a?b",
+            " 6/4/2001 05:54 PM ",
+            "1/2/01 9:30",
+            " ----- ",
+            "*****",
+            "Thanks, ",
+            "Best regards",
+            " Bob",
+            " 2. ",
+            "1.) ",
+            "a. ",
+            " b. ",
+            " • ",
+            "”他说",
+            "N°",
+            "Yahoo!",
+            "he's",
+            "up. i",
+            " ii",
             "\u2009",
             "😀",
         ),
@@ -210,11 +391,13 @@ FRAGMENTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)  # the first call may compile
 @given(st.lists(FRAGMENTS, max_size=25).map("".join))
 def test_the_kernel_equals_its_plain_twin(text: str) -> None:
     assert split_sentences(text) == twin(text)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(), max_size=50))
 def test_any_text_is_cut_without_loss_into_pieces_that_are_not_empty(text: str) -> None:
     pieces = split_sentences(text)
@@ -223,6 +406,7 @@ def test_any_text_is_cut_without_loss_into_pieces_that_are_not_empty(text: str) 
     assert all(pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(FRAGMENTS, max_size=8).map("".join), max_size=6), st.integers(0, 3))
 def test_arrow_ends_are_those_of_single_texts(texts: list[str], skip: int) -> None:
     """Also in a slice of a larger array, and after nulls."""
@@ -244,14 +428,17 @@ def test_an_empty_array_and_large_strings_are_taken() -> None:
 
 
 def test_tables_are_sound() -> None:
-    for table in (rules.NEVER_END, rules.NOT_BEFORE_NUMBER, rules.MAY_END, rules.SENTENCE_STARTERS):
-        words = table.split()
-        assert all(re.fullmatch(r"[a-z.]{1,8}", word) and not word.endswith(".") for word in words)
-        assert len(words) == len(set(words))
-    assert set(rules.TITLE_CLOSERS) <= set(rules.CLOSERS)
+    for name, keys in TABLES.items():
+        words = getattr(rules, name).split()
+        assert all(re.fullmatch(r"[a-z.]+", word) and not word.endswith(".") for word in words)
+        assert len(words) == len(keys)
+    for abbreviations in (rules.NEVER_END, rules.NOT_BEFORE_NUMBER, rules.MAY_END, rules.SHORT_WORDS):
+        assert max(map(len, abbreviations.split())) <= 8
+    assert set(rules.TITLE_CLOSERS + rules.QUOTE_CLOSERS) <= set(rules.CLOSERS)
+    assert set(rules.PAUSES) <= set(rules.COMMAS)
 
 
-@pytest.mark.parametrize(("language", "floor"), [("en", 0.90), ("zh", 0.99)])
+@pytest.mark.parametrize(("language", "floor"), [("en", 0.93), ("zh", 0.996)])
 def test_boundaries_agree_with_the_gold_splits(language: str, floor: float) -> None:
     """F1 over boundaries, counted in characters that are not white space; the end of a text does not count."""
     path = DATA / "sentences" / f"{language}.jsonl"

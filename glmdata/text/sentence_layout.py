@@ -4,28 +4,32 @@ import numpy as np
 from numba import njit
 
 from glmdata.text.sentence_reading import (
+    ANY_NUMBER,
     BARE_CLOSING,
     BULLET,
     CLOSING,
     CLOSING_ATTRIBUTE,
     DIGIT,
     HEADING_SIGN,
+    ITEM_CLOSER,
+    ITEM_COMMA,
+    ITEM_OPENER,
     ITEM_SIGN,
     LETTER,
     LOWER,
     NUMERAL,
+    PERIOD,
     UPPER,
     back,
-    begins_sentence,
+    byte_kind,
     kind_at,
     skip_space,
     span,
     word_at,
 )
 
-_LONGEST_NUMBER, _LONGEST_NAME = np.int64(3), np.int64(24)
-_SHORTEST_RULE = 5
-_LONGEST_TITLE = 200  # bytes between two rules
+_LONGEST_NUMBER, _LONGEST_YEAR, _LONGEST_NAME = np.int64(3), np.int64(4), np.int64(24)
+_SHORTEST_RULE = np.int64(5)
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -36,17 +40,16 @@ def begins_item(text, i, tables):  # type: ignore[no-untyped-def]
         return True
     if kind & ITEM_SIGN:
         return i + 1 < len(text) and text[i + 1] == 32
-    # an opening bracket, ( or （, three digits or numerals, and what closes them
-    bracket = size if size and (text[i] == 40 or (size == 3 and text[i] == 0xEF and text[i + 2] == 0x88)) else 0
-    end, _ = span(text, i + bracket, DIGIT | NUMERAL, _LONGEST_NUMBER, tables)
-    if end == i + bracket or end >= len(text):
+    begin = i + size if kind & ITEM_OPENER else i
+    end, _ = span(text, begin, DIGIT | NUMERAL, _LONGEST_NUMBER, tables)
+    if end == begin:
         return False
-    wide = end + 2 < len(text) and text[end + 1] == 0xBC and text[end + 2] == 0x89  # ）
-    if bracket:
-        return text[end] == 41 or (text[end] == 0xEF and wide)
-    if text[end] == 0xE3:
-        return text[end + 1] == 0x80 and text[end + 2] == 0x81  # 、
-    return (text[end] == 46 or text[end] == 41) and end + 1 < len(text) and text[end + 1] == 32
+    behind, size = kind_at(text, end, tables)
+    if begin > i:
+        return behind & ITEM_CLOSER != 0
+    if behind & (PERIOD | ITEM_CLOSER):
+        return end + size < len(text) and text[end + size] == 32
+    return behind & ITEM_COMMA != 0
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -56,7 +59,7 @@ def item_number(text, i, tables):  # type: ignore[no-untyped-def]
     number, marks = 0, 0
     for k in range(i, end):
         number = 10 * number + text[k] - 48
-    if end == i and kind_at(text, i, tables)[0] & LOWER and text[i] < 0x80:
+    if end == i and byte_kind(text, i, tables) & LOWER:
         number, end = 1000 + text[i], i + 1
     while i < end < len(text) and (text[end] == 46 or text[end] == 41) and marks < 0x100:
         marks = marks << 8 | text[end]
@@ -80,79 +83,43 @@ def _stamp_end(text, i, tables):  # type: ignore[no-untyped-def]
     end = i
     for part in range(5):  # /month /year hour :minute :second
         mark = 47 if part < 2 else 32 if part == 2 else 58
-        if end >= len(text) or text[end] != mark:
-            if part == 4:
-                break
-            return 0
-        behind, _ = span(text, end + 1, DIGIT, np.int64(4 if part == 1 else 2), tables)
-        if behind == end + 1:
-            return 0
+        behind, _ = span(text, end + 1, DIGIT, _LONGEST_YEAR, tables)
+        if end >= len(text) or text[end] != mark or behind == end + 1:
+            if part < 4:
+                return 0
+            break
         end = behind
     half = end + 1 if end < len(text) and text[end] == 32 else end
-    if half + 1 < len(text) and (text[half] | 32 == 97 or text[half] | 32 == 112) and text[half + 1] | 32 == 109:
+    if byte_kind(text, half, tables) & LETTER and half + 1 < len(text) and text[half + 1] | 32 == 109:  # am, pm
         end = half + 2
-    return end if end >= len(text) or text[end] <= 32 else 0
+    return end
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def around_stamp(text, i, first, tables):  # type: ignore[no-untyped-def]
     """(end before, end after, where to go on) of a date and time: mail shows them between the sender and the text."""
     begin = back(text, i, first, DIGIT, tables)
-    end = _stamp_end(text, i, tables) if 1 <= i - begin <= 2 and (begin == first or text[begin - 1] <= 32) else 0
+    end = _stamp_end(text, i, tables) if begin < i else 0
     if end == 0:
         return 0, 0, i + 1
     before = 0
-    if begin - 1 > first and kind_at(text, begin - 2, tables)[0] & LETTER:
+    if begin > first and text[begin - 1] == 32 and byte_kind(text, begin - 2, tables) & LETTER:
         word = begin - 2
         while word > first and text[word - 1] > 32:
             word -= 1
-        before = begin if kind_at(text, word, tables)[0] & UPPER else 0  # a name; not `on 06/04/2001`
+        before = begin if byte_kind(text, word, tables) & UPPER else 0  # a name; not `on 06/04/2001`
     after, _ = skip_space(text, end, tables)
-    follows = kind_at(text, after, tables)[0] & UPPER and kind_at(text, after + 1, tables)[0] & UPPER == 0
+    follows = after > end and byte_kind(text, after, tables) & UPPER and byte_kind(text, after + 1, tables) & UPPER == 0
     return before, after if follows else 0, end
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def after_link(text, i, tables):  # type: ignore[no-untyped-def]
-    """(end after, where to go on) of the address that has `@` or `://` at i, if a sentence begins behind it."""
+def _run_end(text, i, most):  # type: ignore[no-untyped-def]
+    """Position behind the run of the byte at i, of which `most` are looked at."""
     end = i + 1
-    while end < len(text) and 32 < text[end] < 0x7F:
+    while end < len(text) and end - i < most and text[end] == text[i]:
         end += 1
-    last = end
-    while (
-        last > i + 1 and kind_at(text, last - 1, tables)[0] & (LETTER | DIGIT) == 0 and text[last - 1] not in (47, 62)
-    ):
-        last -= 1
-    over = last == end and end < len(text) and text[end] == 32 and begins_sentence(text, end + 1, tables)
-    return end + 1 if over else 0, last
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _is_file(text, begin, end, tables):  # type: ignore[no-untyped-def]
-    """Whether text[begin:end] ends as a file name does, `Report.pdf`; a bracket may stand behind."""
-    end -= end > begin and text[end - 1] == 41
-    dot = back(text, end, begin, LETTER, tables)
-    return 2 <= end - dot <= 4 and dot > begin + 1 and text[dot - 1] == 46 and text[dot - 2] > 46
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def between_files(text, i, first, tables):  # type: ignore[no-untyped-def]
-    """Whether the dash at i parts a list of files: `Report.pdf - Stocks.xls`."""
-    if i < first + 2 or i + 2 >= len(text) or text[i - 1] != 32 or text[i + 1] != 32:
-        return False
-    end = i + 2
-    while end < len(text) and end - i < 50 and text[end] > 32:
-        end += 1
-    return _is_file(text, first, i - 1, tables) and _is_file(text, i + 2, end, tables)
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _rule_end(text, i):  # type: ignore[no-untyped-def]
-    """Position behind the run of the byte at i; i if it is too short to draw a line."""
-    end = i + 1
-    while end < len(text) and text[end] == text[i]:
-        end += 1
-    return end if end - i >= _SHORTEST_RULE else i
+    return end
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -161,36 +128,25 @@ def around_rule(text, i, first, tables):  # type: ignore[no-untyped-def]
 
     A title stands between two of them: `**** NOTICE ****`. `first` is where the sentence begins.
     """
-    end = _rule_end(text, i)
-    if end == i:
-        return (i if text[i] == 45 and between_files(text, i, first, tables) else 0), 0, i + 1
-    opened = _rule_end(text, first) > first if i > first else False
-    if i > first and not opened:
-        before = text[i - 1] == 32 and kind_at(text, i - 2, tables)[0] & (LETTER | DIGIT)
-        return (i, 0, i) if before else (0, 0, end)
-    if (
-        end + 1 >= len(text)
-        or text[end] != 32
-        or kind_at(text, end + 1, tables)[0] & (LETTER if opened else UPPER) == 0
-    ):
+    end = _run_end(text, i, ANY_NUMBER)
+    if end - i < _SHORTEST_RULE or i == first:
         return 0, 0, end
-    k = end
-    while not opened and k < len(text) and k - end < _LONGEST_TITLE and text[k] != 10:
-        if text[k] == text[i] and _rule_end(text, k) > k:
-            return 0, 0, end
-        k += 1
-    return 0, end + 1, end
+    if text[first] == text[i] and _run_end(text, first, _SHORTEST_RULE) - first == _SHORTEST_RULE:
+        ends = end < len(text) and text[end] == 32 and byte_kind(text, end + 1, tables) & LETTER
+        return 0, (end + 1 if ends else 0), end
+    ends = text[i - 1] == 32 and byte_kind(text, i - 2, tables) & (LETTER | DIGIT)
+    return (i, 0, i) if ends else (0, 0, end)
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def closing_end(text, i, tables):  # type: ignore[no-untyped-def]
-    """Where the closing formula at i ends, if a name and nothing else follows on the line, else 0: `Best regards, Al`."""
+    """Where the closing formula at i ends if a name and no more follows on the line, else 0: `Best regards, Al`."""
     closes, bare, end = 0, 0, i
     for _ in range(5):
         begin = end if end == i else end + 1
         behind, _ = span(text, begin, LETTER, _LONGEST_NAME, tables)
         kind = word_at(text, begin, behind, tables)
-        if (begin > i and text[end] != 32) or kind & (CLOSING | BARE_CLOSING | CLOSING_ATTRIBUTE) == 0:
+        if kind & (CLOSING | BARE_CLOSING | CLOSING_ATTRIBUTE) == 0 or (begin > i and text[end] != 32):
             break
         bare = kind & BARE_CLOSING
         closes |= kind & (CLOSING | BARE_CLOSING)
@@ -199,13 +155,13 @@ def closing_end(text, i, tables):  # type: ignore[no-untyped-def]
     comma = closes and name < len(text) and 44 <= text[name] <= 45
     if comma:
         name, _ = skip_space(text, name + 1, tables)
-    if not (comma or bare) or kind_at(text, name, tables)[0] & UPPER == 0:
+    if not (comma or bare) or byte_kind(text, name, tables) & UPPER == 0:
         return 0
     behind = name
     for _ in range(3):
-        if kind_at(text, behind, tables)[0] & UPPER:
+        if byte_kind(text, behind, tables) & UPPER:
             behind, _ = span(text, behind, LETTER, _LONGEST_NAME, tables)
             behind += behind < len(text) and text[behind] == 32
     after, breaks = skip_space(text, behind, tables)
-    digits = text[behind - 1] == 32 and kind_at(text, after, tables)[0] & DIGIT
+    digits = text[behind - 1] == 32 and byte_kind(text, after, tables) & DIGIT
     return name if after >= len(text) or breaks or digits else 0

@@ -16,15 +16,18 @@ from glmdata.text.sentence_reading import (
     FINAL,
     HAN,
     LETTER,
+    LIST_NUMERAL,
     LONGEST_STARTER,
     LOWER,
     MARKS,
     MAY,
     NEGATION,
     NEVER,
-    NONE,
     NOT_BEFORE_NUMBER,
+    NUM_WORDS,
     OPENER,
+    ORDINAL_SIGN,
+    PAUSE,
     PERIOD,
     QUOTE_CLOSER,
     SHORT,
@@ -36,6 +39,7 @@ from glmdata.text.sentence_reading import (
     WIDE,
     back,
     begins_sentence,
+    byte_kind,
     kind_at,
     skip_space,
     span,
@@ -54,7 +58,7 @@ def _run(text, i, tables):  # type: ignore[no-untyped-def]
         while spaced < len(text) and text[spaced] == 32:
             spaced += 1
         kind, size = kind_at(text, spaced, tables)
-        if spaced > i and kind & (PERIOD | FINAL) and kind_at(text, spaced + 1, tables)[0] & (LETTER | DIGIT):
+        if spaced > i and kind & (PERIOD | FINAL) and byte_kind(text, spaced + 1, tables) & (LETTER | DIGIT):
             kind = 0  # ` .net` is no mark
         if kind & MARKS == 0 or (spaced > i and kind & (WIDE | ELLIPSIS)):
             return i, marks, dots
@@ -64,23 +68,12 @@ def _run(text, i, tables):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _lacks_space(text, i, behind, tables):  # type: ignore[no-untyped-def]
-    """Whether the mark in `school.But since` ends a sentence: a plain word before it, a function word behind it."""
-    word = back(text, i, NONE, LOWER, tables)
-    end, _ = span(text, behind, LETTER, LONGEST_STARTER, tables)
-    parted = word == 0 or text[word - 1] <= 32 or text[word - 1] == 39
-    return i - word >= 3 and parted and end < len(text) and text[end] == 32 and begins_sentence(text, behind, tables)
-
-
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _names_speaker(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether behind a quotation a clause of at most ten characters names the speaker: `他说。`, `老李问道，`."""
     end, found = span(text, i, HAN, _LONGEST_SPEAKER, tables)
     if end == i or found & NEGATION or kind_at(text, end - 3, tables)[0] & SPEECH == 0:
         return False
-    kind, size = kind_at(text, end, tables)
-    colon = kind & COMMA and (text[end] == 58 or (size == 3 and text[end + 2] == 0x9A))  # of the next quotation
-    return kind & (MARKS | COMMA) != 0 and not colon
+    return kind_at(text, end, tables)[0] & (MARKS | PAUSE) != 0  # a colon is of the next quotation
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -92,7 +85,7 @@ def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
     word = back(text, i, head, LETTER | DIGIT | PERIOD, tables)
     letters, dots, found = 0, 0, 0
     for k in range(word, i):
-        kind = tables[4][text[k]]
+        kind = tables[text[k]]
         letters += kind & LETTER != 0
         dots += kind & PERIOD
         found |= kind
@@ -104,34 +97,36 @@ def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
         and ((letters == 0 and (digits <= 3 or dots > 0)) or (letters == 1 and digits == 0))
     ):
         return False  # the number of a list item or heading: `1.`, `12.`, `2.3.1.`, `a.`
+    kind = word_at(text, word, i, tables) if i - word <= 8 else 0
+    if word == head and kind & LIST_NUMERAL:
+        return False  # `ii. Second`
     after, _ = kind_at(text, nxt, tables)
-    if word == i and after & DIGIT and i > 1 and text[i - 2] == 0xC2 and (text[i - 1] == 0xB0 or text[i - 1] == 0xBA):
+    if word == i and after & DIGIT and kind_at(text, i - 2, tables)[0] & ORDINAL_SIGN:
         return False  # `N°. 5`, `Nº. 5`
     if word == i or digits > 0:
         return after & LOWER == 0
-    kind = word_at(text, word, i, tables) if i - word <= 8 else 0
     if kind & NEVER or (kind & NOT_BEFORE_NUMBER and after & DIGIT):
         return False
     if after & LOWER:
         # An unknown abbreviation, or a sentence that begins with an identifier or carelessly? Words have vowels.
-        if letters == 1 and text[i - 1] == 115 and word > head and (text[word - 1] == 39 or text[word - 1] == 0x99):
+        quote = kind_at(text, word - 3, tables)[0] if word > head + 2 and text[word - 1] >= 0x80 else 0
+        if letters == 1 and text[i - 1] == 115 and (quote | byte_kind(text, word - 1, tables)) & QUOTE_CLOSER:
             return True  # `McDonald's. that`
         plain = found & VOWEL != 0 and dots == 0 and kind & ABBREVIATION == 0
         return plain and (letters > 2 or kind & (STARTER | SHORT) != 0)
     initial = letters == 1 and dots == 0 and found & UPPER
-    if kind & MAY or (len(tables[0]) > 0 and (initial or (dots > 0 and letters <= 2 * dots + 1))):
+    if kind & MAY or (tables[NUM_WORDS] > 0 and (initial or (dots > 0 and letters <= 2 * dots + 1))):
         end, _ = span(text, nxt, LETTER, LONGEST_STARTER, tables)
         return after & CJK != 0 or word_at(text, nxt, end, tables) & STARTER != 0
     return True
 
 
 @njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def _ellipsis_ends(text, i, behind, space, word, dots, tables):  # type: ignore[no-untyped-def]
-    """Whether the ellipsis at i ends a sentence; the positions are `read_mark`'s."""
+def _ellipsis_ends(text, i, behind, space, word, breaks, dots, closed, tables):  # type: ignore[no-untyped-def]
+    """Whether the ellipsis at i ends a sentence; the arguments are `read_mark`'s."""
     after, _ = kind_at(text, word, tables)
-    if i > 2 and text[i - 3] >= 0xE3 and text[i - 3] < 0xF0 and after & CJK == 0:
+    if breaks == 0 and kind_at(text, i - 3, tables)[0] & CJK and after & CJK == 0:
         return begins_sentence(text, word, tables)  # behind Chinese, where Latin text is often spaced
-    closed = kind_at(text, behind - 1, tables)[0] & CLOSER or kind_at(text, behind - 3, tables)[0] & CLOSER
     if closed and space < len(text) and text[space] == 40:
         return False  # a reference: `stairways [...]” (Smith 55)`
     if space > behind:
@@ -146,8 +141,8 @@ def read_mark(text, i, head, tables):  # type: ignore[no-untyped-def]
 
     The position is behind closers and white space if it does, else behind the closers only.
     """
-    run, marks, dots = _run(text, i, tables)
-    behind, closed = span(text, run, CLOSER, ANY_NUMBER, tables)
+    behind, marks, dots = _run(text, i, tables)
+    behind, closed = span(text, behind, CLOSER, ANY_NUMBER, tables)
     space, breaks = skip_space(text, behind, tables)
     word, _ = span(text, space, OPENER, ANY_NUMBER, tables)
     after, _ = kind_at(text, word, tables)
@@ -163,15 +158,13 @@ def read_mark(text, i, head, tables):  # type: ignore[no-untyped-def]
         over = closed & TITLE_CLOSER == 0 and direct & COMMA == 0
     elif spaced and (after & COMMA or (closed > 0 and after & LOWER)):
         over = False  # a stray comma or an emoticon; `“Go!” he said`
-    elif run == i + 1 and direct & UPPER and _lacks_space(text, i, behind, tables):
-        over = True
     elif marks & FINAL:
         over = spaced or before_cjk
         name = back(text, i, head, LETTER, tables)
-        if spaced and kind_at(text, name, tables)[0] & UPPER and word_at(text, name, i, tables) & EXCLAIMED:
+        if spaced and byte_kind(text, name, tables) & UPPER and word_at(text, name, i, tables) & EXCLAIMED:
             over = begins_sentence(text, word, tables)
     elif marks & ELLIPSIS or dots > 1:
-        over = _ellipsis_ends(text, i, behind, space, word, dots, tables)
+        over = _ellipsis_ends(text, i, behind, space, word, breaks, dots, closed, tables)
     elif spaced:
         over = _period_ends(text, i, head, word, tables)
     else:  # a full stop in place of 。

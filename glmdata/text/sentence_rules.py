@@ -20,7 +20,11 @@ __all__ = [
     "EXCLAIMED_NAMES",
     "FINALS",
     "HEADING_SIGNS",
+    "ITEM_CLOSERS",
+    "ITEM_COMMAS",
+    "ITEM_OPENERS",
     "ITEM_SIGNS",
+    "LIST_NUMERALS",
     "MARKUP",
     "MAY_END",
     "NEGATIONS",
@@ -28,6 +32,8 @@ __all__ = [
     "NOT_BEFORE_NUMBER",
     "NUMERALS",
     "OPENERS",
+    "ORDINAL_SIGNS",
+    "PAUSES",
     "QUOTE_CLOSERS",
     "RULE_SIGNS",
     "SENTENCE_STARTERS",
@@ -81,6 +87,9 @@ SENTENCE_STARTERS = (
 SHORT_WORDS = "up us me go be am oh ok hi ya"
 """Words of two letters that are no abbreviations: `Set it up. i wish` has two sentences."""
 
+LIST_NUMERALS = "ii iii iv vi vii viii ix xi xii"
+"""Number list items, as `1.` and `a.` do."""
+
 BARE_CLOSINGS = "thanks thx regards"
 """End a letter, before the name, with a comma or without: `Thanks Al`."""
 
@@ -93,14 +102,14 @@ CLOSING_ATTRIBUTES = "kind kindest warm warmest many good with very all in advan
 # --- characters ------------------------------------------------------------------------------------------------------
 
 FINALS, WIDES = "?!", "。！？｡"
-"""Marks that end sentences before white space; marks that do so anywhere. (Full stops and … have rules of their own.)"""
+"""Marks that end sentences before white space, and anywhere. (Full stops and … have rules of their own.)"""
 
 BREAKS = "\n\r\u2028\u2029"
 SPACES = " \t\v\f\xa0\u202f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """Line breaks, and other white space."""
 
-COMMAS = ",;:，；：、"
-"""A mark before one of them ends nothing."""
+COMMAS, PAUSES = ",;:，；：、", ",，"
+"""A mark before one of them ends nothing; those that may follow the speaker of a quotation."""
 
 CLOSERS = "\"')]}*_”’»」』】〉》〕）］｝＂"
 """What belongs to the sentence that ended just before it (Markdown's emphasis too)."""
@@ -125,6 +134,12 @@ MARKUP = BULLETS + HEADING_SIGNS + ITEM_SIGNS + " >"
 
 NUMERALS = "一二三四五六七八九十"
 """Number list items, as digits do."""
+
+ITEM_OPENERS, ITEM_CLOSERS, ITEM_COMMAS = "(（", ")）", "、"
+"""What stands around or behind the number: `(1)`, `（一）`, `一、`; also `1. ` and `1) `."""
+
+ORDINAL_SIGNS = "°º"
+"""Before a full stop and a digit they are an abbreviation: `N°. 5`."""
 
 RULE_SIGNS = "-=*~"
 """Five of one draw a line."""

@@ -2,8 +2,8 @@
 
 At each mark the whole run of marks (`?!`, `……`) and its closers (`。”`, `.)`) is taken, and then decided:
 
-* 。！？ end a sentence, except inside 《titles》, before a comma or colon (`“好。”，他说`) and before a speaker (`“好。”他说。`);
-  ；：; : never end one.
+* 。！？ end a sentence, except inside 《titles》, before a comma or colon (`“好。”，他说`) and where the speaker of a
+  quotation follows (`“好。”他说。`); ；：; : never end one.
 * ? and ! end one before white space or CJK text, but not where a quotation runs on in lower case (`“Go!” he said`).
 * A full stop ends one before white space, except after an abbreviation or initials, after the number of a list item,
   and before a lower-case word if what stands before it may be an abbreviation. Decimals, versions, addresses and file
@@ -11,8 +11,8 @@ At each mark the whole run of marks (`?!`, `……`) and its closers (`。”`, 
 * Ellipses (... and ……) end one before white space and a capital, behind a closing quotation mark, and at a line's end.
 * A blank line always ends one; a single line break only after a mark, before a list item or heading, and after a `#`
   heading.
-* Without any mark one ends within a line before a bullet and the next number of a list, around the dates, ruled lines
-  and greetings of mail, and between an address and a sentence that begins.
+* Without any mark one ends within a line before a bullet and the next number of a list, around the dates and drawn
+  lines of mail, and after its closing formulas.
 
 White space after an end belongs to the sentence that ended, so the pieces joined are the text. The tables are in
 `glmdata.text.sentence_rules`; docs/sentences.md has the rules in words, the figures and the known limits. Linear in the
@@ -20,6 +20,7 @@ length of the text.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,6 @@ from numpy.typing import NDArray
 from glmdata.text import sentence_rules as rules
 from glmdata.text.scripts import utf8_buffers
 from glmdata.text.sentence_layout import (
-    after_link,
     around_rule,
     around_stamp,
     begins_item,
@@ -44,7 +44,7 @@ from glmdata.text.sentence_reading import (
     BULLET,
     MARKS,
     MARKUP,
-    NONE,
+    RULE_SIGN,
     kind_at,
     make_tables,
     skip_space,
@@ -64,8 +64,7 @@ def split_sentences(text: str, language: str | None = None) -> list[str]:
     offsets = np.array([0, len(encoded)], np.int32)
     offsets.setflags(write=False)
     english = language is None or language.lower().split("-")[0] in {"en", "zh", "yue"}
-    found, _ = _scan(np.frombuffer(encoded, np.uint8), offsets, _stops(), make_tables(english))
-    ends = found.tolist()
+    ends = _find_ends(np.frombuffer(encoded, np.uint8), offsets, english)[0].tolist()
     return [encoded[a:b].decode("utf-8", "surrogatepass") for a, b in zip([0, *ends], ends, strict=False)]
 
 
@@ -75,60 +74,58 @@ def sentence_ends(texts: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.
     ends[offsets[i]:offsets[i + 1]] (int32; offsets int64[n + 1]) are exclusive, rising, relative to the first byte of
     text i; the last equals its length. An empty text has none. The ends are those of `split_sentences`.
     """
-    return _scan(*utf8_buffers(texts), _stops(), make_tables(True))
+    return _find_ends(*utf8_buffers(texts), english=True)
 
 
-_MARK, _SIGN = 1, 2
+def _find_ends(
+    values: NDArray[np.uint8], offsets: NDArray[np.int32], english: bool
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """As `sentence_ends`, of the texts values[offsets[i]:offsets[i + 1]]; both arrays must be read-only."""
+    ends = np.empty(len(values), np.int32)  # an upper bound; pages never written cost no memory
+    bounds = np.zeros(len(offsets), np.int64)
+    count = _scan(values, offsets, _stops(), make_tables(english), ends, bounds)
+    return ends[:count].copy(), bounds
+
+
+_ZERO: Any = np.int64(0)  # a bare 0 would have numba compile the helpers for that literal too
 
 
 @functools.cache
-def _stops() -> NDArray[np.uint8]:
-    """What a byte can begin: a mark, line break or bullet, or a sign of layout; the scan steps over the others."""
-    stops = np.zeros(256, np.uint8)
-    stops[[ord(sign) for sign in "/@)" + rules.RULE_SIGNS]] = _SIGN
-    marks = ".…" + rules.FINALS + rules.WIDES + rules.BREAKS + rules.BULLETS
-    stops[[mark.encode()[0] for mark in marks]] = _MARK
+def _stops() -> NDArray[np.bool_]:
+    """Whether a byte can begin a mark, a line break, a bullet or a sign of layout; the scan steps over the others."""
+    stops = np.zeros(256, np.bool_)
+    found = ".…/)" + rules.FINALS + rules.WIDES + rules.BREAKS + rules.BULLETS + rules.RULE_SIGNS
+    stops[[character.encode()[0] for character in found]] = True
     stops.setflags(write=False)
     return stops
 
 
-@njit(nogil=True, cache=True)
-def _unmarked(text, i, first, number, marks, tables):  # type: ignore[no-untyped-def]
-    """(end before, end after, where to go on) of the sign at i; 0 where there is no end."""
-    byte = text[i]
-    if byte == 64 or (byte == 47 and i > first and text[i - 1] == 58 and i + 1 < len(text) and text[i + 1] == 47):
-        after, behind = after_link(text, i, tables)
-        return 0, after, behind
-    if byte == 47:
-        return around_stamp(text, i, first, tables)
-    if byte == 41:
-        return next_item(text, i, first, number, marks, tables), 0, i + 1
-    return around_rule(text, i, first, tables)
-
-
-@njit(nogil=True, cache=True)
-def _scan(values, offsets, stops, tables):  # type: ignore[no-untyped-def]
-    """(ends int32, offsets int64) as `sentence_ends` returns them."""
-    ends = np.empty(len(values), np.int32)  # an upper bound; pages never written cost no memory
+@njit(nogil=True, cache=True, no_cfunc_wrapper=True)
+def _scan(values, offsets, stops, tables, ends, bounds):  # type: ignore[no-untyped-def]
+    """Fill `ends` and `bounds`, the offsets of each text's ends, and return the number of ends."""
     count = 0
-    bounds = np.zeros(len(offsets), np.int64)
     for d in range(len(offsets) - 1):
         text = values[offsets[d] : offsets[d + 1]]
-        ended = NONE
-        i, _ = skip_space(text, NONE, tables)
-        first, line, head, number, marks = i, i, NONE - 1, NONE, NONE
+        ended, head, number, marks = _ZERO, _ZERO - 1, _ZERO, _ZERO
+        i, _ = skip_space(text, _ZERO, tables)
+        first = line = i
         while i < len(text):
-            before, after = NONE, NONE
+            before, after = _ZERO, _ZERO
             if head < 0:  # a sentence begins at `first`
                 head, _ = span(text, first, MARKUP, ANY_NUMBER, tables)
                 number, marks = item_number(text, head, tables)
                 after = closing_end(text, head, tables)
-                i = max(i, after)
-            elif stops[text[i]] == 0:
+                i = after or i
+            elif not stops[text[i]]:
                 i += 1
                 continue
-            elif stops[text[i]] == _SIGN:
-                before, after, i = _unmarked(text, i, first, number, marks, tables)
+            elif text[i] == 41:
+                before = next_item(text, i, first, number, marks, tables)
+                i += 1
+            elif text[i] == 47:
+                before, after, i = around_stamp(text, i, first, tables)
+            elif tables[text[i]] & RULE_SIGN:
+                before, after, i = around_rule(text, i, first, tables)
             else:
                 kind, size = kind_at(text, i, tables)
                 breaks, over = 0, False
@@ -158,4 +155,4 @@ def _scan(values, offsets, stops, tables):  # type: ignore[no-untyped-def]
             ends[count] = len(text)
             count += 1
         bounds[d + 1] = count
-    return ends[:count].copy(), bounds
+    return count

@@ -27,7 +27,7 @@ _ONE = np.uint64(1)
 
 
 class PieceTable(NamedTuple):
-    """N = nodes of the trie, V = pieces of the model. A tuple of this kind is an argument of the kernels.
+    """N = nodes of the trie, V = pieces of the model. In the order of the kernel's arguments.
 
     edges: uint64, open addressing, 0 = empty: (parent * 256 + byte + 1) << 32 | child.
     node_piece: int32[N], the piece that ends at a node, or -1.
@@ -89,13 +89,13 @@ def _fill(data, offsets, ids, edges, node_piece, ascii_pairs, pairs):  # type: i
     mask = np.uint64(len(edges) - 1)
     nodes = 1
     for place in range(len(ids)):
-        node, left, right = 0, -1, 0
+        node, left, right = np.int64(0), np.int64(-1), np.int64(0)
         for at in range(offsets[place], offsets[place + 1]):
             byte = np.int64(data[at])
             if at > offsets[place] and byte & 0xC0 != 0x80:
                 if left >= 0:
                     _join(ascii_pairs, pairs, left, right)
-                left, right = right, 0
+                left, right = right, np.int64(0)
             right = right << 8 | byte
             child = child_node(edges, node, byte)
             if child < 0:

@@ -12,7 +12,7 @@ from numba import njit
 
 from glmdata.tokenization.piece_table import child_node
 
-__all__ = ["SCORE_RESET", "PATH", "best_path", "char_end", "merge_path", "new_scratch"]
+__all__ = ["PATH", "SCORE_RESET", "best_path", "char_end", "merge_path", "new_scratch"]
 
 SCORE_RESET = np.float32(100_000)
 """Beyond it SentencePiece takes the score at which it stands off all open paths (`kScoreResetThreshold`)."""
@@ -30,7 +30,7 @@ def new_scratch(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int3
     return np.empty((2, size + 1), np.float32), np.empty((4, size + 1), np.int32)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def char_end(data, at, end):  # type: ignore[no-untyped-def]
     """Where the UTF-8 character at `at` ends, at most `end`."""
     byte = data[at]
@@ -88,7 +88,7 @@ def best_path(data, start, end, so_far, edges, node_piece, scores, unknown, floa
     return count, floats[_BEST, size], limit
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _offer(floats, ints, reach, score, at, found):  # type: ignore[no-untyped-def]
     """A rival for the path that ends at `reach`; an equal one loses, as in SentencePiece."""
     if ints[_ORIGIN, reach] < 0:
@@ -103,7 +103,7 @@ def _offer(floats, ints, reach, score, at, found):  # type: ignore[no-untyped-de
     ints[_PIECE, reach] = found
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _trace(size, floats, ints):  # type: ignore[no-untyped-def]
     """Read the best path backwards into ints[PATH]; returns (number of pieces, least lead over a rival on it)."""
     count = 0
@@ -164,7 +164,7 @@ def merge_path(data, start, end, edges, node_piece, scores, user_defined, unknow
     return count
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _walk(data, at, end, edges, node):  # type: ignore[no-untyped-def]
     """The trie node that data[at:end] leads to from `node`; -1 where it leads out of the trie."""
     while at < end and node >= 0:
@@ -173,7 +173,7 @@ def _walk(data, at, end, edges, node):  # type: ignore[no-untyped-def]
     return node
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _user_defined_end(data, start, size, at, edges, node_piece, user_defined):  # type: ignore[no-untyped-def]
     """Where the longest user-defined piece at `at` ends; 0 where there is none."""
     longest = 0

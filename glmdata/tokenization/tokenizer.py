@@ -1,13 +1,16 @@
 """A SentencePiece model as glmdata uses it: text to ids and back without loss, ids aligned with bytes.
 
-SentencePiece encodes about 32 MB/s a core and releases the GIL. Two things it cannot do are added here:
-U+2581, which it takes for a space, is spelled in byte pieces (models trained by glmdata have them), and texts of
-many megabytes are encoded in pieces cut at line ends, because its lattice takes 16 bytes and more a character.
+SentencePiece encodes about 32 MB/s a core; word_cache.py gives the same ids at two to three times that, for all models
+that take text as it is. Two things SentencePiece cannot do are added here: U+2581, which it takes for a space, is
+spelled in byte pieces (models trained by glmdata have them), and texts of many megabytes are encoded in pieces cut at
+line ends, because its lattice takes 16 bytes and more a character.
 """
 
+import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,9 @@ import xxhash
 
 from glmdata.errors import InputError
 from glmdata.tokenization.special import NUM_SPECIAL, SPECIAL_TEXTS, SpecialTokens
+
+if TYPE_CHECKING:
+    from glmdata.tokenization.word_cache import WordEncoder
 
 __all__ = ["Tokenizer"]
 
@@ -73,9 +79,70 @@ class Tokenizer:
         """uint16 where every id fits, else uint32."""
         return np.dtype(np.uint16 if self.vocabulary_size <= 1 << 16 else np.uint32)
 
+    @functools.cached_property
+    def _encoder(self) -> "WordEncoder | None":
+        from glmdata.tokenization.word_cache import word_encoder
+
+        return word_encoder(self.model)
+
+    @property
+    def cached(self) -> bool:
+        """Whether words are encoded once and looked up from then on; else SentencePiece encodes every text anew.
+
+        False for models that rewrite text (NFKC, removal of spaces, spaces as suffix) and where the installed
+        SentencePiece adds up scores otherwise than the word cache. The ids are the same either way.
+        """
+        return self._encoder is not None
+
     def encode(self, texts: Iterable[str]) -> list[npt.NDArray[np.int32]]:
-        """Ids of each text, without special tokens."""
+        """Ids of each text, without special tokens. The arrays may be views of one."""
+        import pyarrow as pa
+
         texts = list(texts)
+        if self._encoder is None:
+            return self._encode_plain(texts)
+        tokens, offsets = self.encode_arrow(pa.array(texts, pa.large_string()))
+        return [tokens[start:stop] for start, stop in itertools.pairwise(offsets.tolist())]
+
+    def encode_arrow(self, texts: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Ids of the texts of an Arrow array, as `encode` gives them, without Python strings on the way.
+
+        Args:
+            texts: pyarrow StringArray or LargeStringArray (or chunked), without nulls.
+
+        Returns:
+            (tokens int32, offsets int64[texts + 1]): text i has tokens[offsets[i]:offsets[i + 1]].
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if isinstance(texts, pa.ChunkedArray):
+            texts = texts.cast(pa.large_string()).combine_chunks()
+        texts = texts.cast(pa.large_string())
+        if self._encoder is None:
+            return _join(self._encode_plain(texts.to_pylist()))
+        # A very long text is cut before it is encoded.
+        apart = pc.greater(pc.binary_length(texts), MAX_ENCODE_CHARS)
+        plain = texts
+        if pc.any(apart).as_py():
+            apart = pc.greater(pc.utf8_length(texts), MAX_ENCODE_CHARS)
+            plain = pc.if_else(apart, "", texts)
+        _, starts, data = plain.buffers()
+        starts = (
+            np.frombuffer(starts, np.int64, len(plain) + 1, 8 * plain.offset) if len(plain) else np.zeros(1, np.int64)
+        )
+        data = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+        tokens, offsets, left_out = self._encoder.encode(data, starts)
+        places = np.flatnonzero(apart.to_numpy(zero_copy_only=False) | (left_out > 0))
+        if not len(places):
+            return tokens, offsets
+        parts = np.split(tokens, offsets[1:-1])
+        for place, ids in zip(places, self._encode_plain(texts.take(pa.array(places)).to_pylist()), strict=True):
+            parts[place] = ids
+        return _join(parts)
+
+    def _encode_plain(self, texts: list[str]) -> list[npt.NDArray[np.int32]]:
+        """Ids of each text by SentencePiece itself."""
         plain = ["" if self._is_odd(text) else text for text in texts]
         encoded: list[npt.NDArray[np.int32]] = self._processor.encode(plain, out_type="numpy", num_threads=1)
         return [
@@ -176,6 +243,13 @@ class Tokenizer:
         """Byte pieces of a text; empty where the model has none."""
         ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
         return ids if all(self._processor.is_byte(token) for token in ids) else []
+
+
+def _join(parts: list[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """All arrays in one, and where each begins and ends."""
+    lengths = np.array([len(part) for part in parts], np.int64)
+    tokens = np.concatenate([np.zeros(0, np.int32), *parts])
+    return tokens, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _chunks(text: str) -> list[str]:

@@ -5,24 +5,39 @@ Between two neighbouring characters that follow each other inside no piece, ever
 two or three characters), and most chunks have been seen before. One pass over the UTF-8 buffer
 
 1. finds the end of the chunk (a bit per pair of characters),
-2. looks its bytes up in a table of 64-byte entries, one cache line each: bytes and ids inline, compared in full,
+2. looks its bytes up (chunk_table.py), compared in full,
 3. where it is new, finds its pieces (segmentation.py) and enters them.
 
-When ids are those of SentencePiece:
+Why the ids are SentencePiece's:
 * BPE merges do not look beyond a certain cut, so chunks are independent.
 * Unigram scores are added up in float32 over a whole document, and rounding decides near ties. An entry says up to
-  which score its path is certain; beyond it the path is found anew with the very score (both in segmentation.py).
+  which score its path is certain; beyond it the path is found anew behind the very score (segmentation.py).
 * `word_encoder` refuses models whose text is rewritten first (NFKC, removal of spaces, spaces behind words), and any
-  model for which a test text of all its pieces does not give SentencePiece's ids, as an installed version with other
-  arithmetic would not: then plain SentencePiece encodes.
+  model where a test text full of near ties does not come out with SentencePiece's ids: an installed version may add up
+  scores otherwise. Then plain SentencePiece encodes.
+What is left as a risk is a version that differs so rarely that the test text, 100,000 tokens, does not show it.
 """
 
 import functools
+import itertools
+import threading
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from glmdata.tokenization.chunk_table import (
+    ENTRY_COUNT,
+    ENTRY_USED,
+    MAX_CHUNK_BYTES,
+    MAX_CHUNK_PIECES,
+    PADDING,
+    WEIGHT_SCALE,
+    chunk_key,
+    enter_path,
+    find_entry,
+    new_cache,
+)
 from glmdata.tokenization.model_file import (
     BPE,
     NORMAL,
@@ -34,47 +49,29 @@ from glmdata.tokenization.model_file import (
     read_model,
 )
 from glmdata.tokenization.piece_table import PieceTable, build_piece_table, may_join
-from glmdata.tokenization.segmentation import SCORE_RESET, best_path, char_end, merge_path, new_scratch
+from glmdata.tokenization.segmentation import PATH, SCORE_RESET, best_path, char_end, merge_path, new_scratch
 
 __all__ = ["WordEncoder", "word_encoder"]
 
-ENTRIES = 1 << 18
-"""Entries of a cache: 16 MiB, of which only pages in use take memory."""
-ENTRY_WORDS = 8
-MAX_CHUNK_BYTES = 23
-MAX_CHUNK_PIECES = 8
-MAX_PROBES = 8
-MAX_LIMIT = 1e9  # BPE: no score matters
+MAX_UNSUMMED = 4096
+SLACK = 64 * WEIGHT_SCALE
+"""Scores are added up only when wanted, after 4096 tokens at the latest; below SCORE_RESET an addition rounds by at
+most 2^-8, so until then the bound is off by less than 17."""
 MAX_MERGE_BYTES = 512
 """BPE documents with a longer chunk are left to SentencePiece: merging here takes quadratic time."""
 MAX_IDLE_CACHES = 16
-PADDING = 32
+PROBE_PIECES = 1 << 15
+SPACE_SIGN_BYTES = 0xE29681
 
-_U29, _U32 = np.uint64(29), np.uint64(32)
-_FACTOR_0 = np.uint64(0x9E3779B97F4A7C15)
-_FACTOR_1 = np.uint64(0xC2B2AE3D27D4EB4F)
-_FACTOR_2 = np.uint64(0x165667B19E3779F9)
+_U8, _U32, _U40 = np.uint64(8), np.uint64(32), np.uint64(40)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _word(data, at, size):  # type: ignore[no-untyped-def]
-    """Up to 8 bytes as an integer; the loop is unrolled into one load."""
-    place = np.uintp(at)
-    word = np.uint64(0)
-    for byte in range(8):
-        word |= np.uint64(data[place + np.uintp(byte)]) << np.uint64(8 * byte)
-    if size >= 8:
-        return word
-    if size <= 0:
-        return np.uint64(0)
-    return word & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+_STRIDE = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _chunk_end(data, at, end, ascii_pairs, pairs):  # type: ignore[no-untyped-def]
-    """The first certain cut behind `at`."""
-    left = -1
+    """The first certain cut behind `at`; -1 where U+2581 comes first, which SentencePiece takes for a space."""
+    left = np.int64(-1)
     while at < end:
         right = np.int64(data[at])
         after = at + 1
@@ -82,6 +79,8 @@ def _chunk_end(data, at, end, ascii_pairs, pairs):  # type: ignore[no-untyped-de
             after = char_end(data, at, end)
             for place in range(at + 1, after):
                 right = right << 8 | np.int64(data[place])
+            if right == SPACE_SIGN_BYTES:
+                return -1
         if left >= 0 and not may_join(ascii_pairs, pairs, left, right):
             return at
         left = right
@@ -89,51 +88,44 @@ def _chunk_end(data, at, end, ascii_pairs, pairs):  # type: ignore[no-untyped-de
     return end
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _key(data, at, size):  # type: ignore[no-untyped-def]
-    """A chunk of at most MAX_CHUNK_BYTES as three words (the last holds its length, so is never 0) and their hash."""
-    word_0 = _word(data, at, size)
-    word_1 = _word(data, at + 8, size - 8)
-    word_2 = _word(data, at + 16, size - 16) | np.uint64(size) << np.uint64(56)
-    mixed = (word_0 * _FACTOR_0) ^ (word_1 * _FACTOR_1) ^ (word_2 * _FACTOR_2)
-    mixed = (mixed ^ mixed >> _U32) * _FACTOR_0
-    return (word_0, word_1, word_2), mixed >> _U29
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _find(cache, key, mixed):  # type: ignore[no-untyped-def]
-    """(entry, True) of a chunk; else (a free entry, False), or (-1, False) where its neighbourhood is full."""
-    mask = np.uint64(len(cache) // ENTRY_WORDS - 1)
-    for probe in range(MAX_PROBES):
-        entry = np.int64((mixed + np.uint64(probe)) & mask) * ENTRY_WORDS
-        if cache[entry + 2] == key[2] and cache[entry] == key[0] and cache[entry + 1] == key[1]:
-            return entry, True
-        if cache[entry + 2] == 0:
-            return entry, False
-    return -1, False
+@njit(nogil=True, cache=True)
+def _copy(data, offsets, prefix, own, own_offsets):  # type: ignore[no-untyped-def]
+    """Copy the documents, each that is not empty behind a space where the model has a dummy prefix."""
+    at = 0
+    for document in range(len(offsets) - 1):
+        if prefix and offsets[document + 1] > offsets[document]:
+            own[at] = 32
+            at += 1
+        # Byte by byte, which becomes a memcpy: assignment of a slice takes numba 1.2 s longer to compile.
+        for place in range(offsets[document], offsets[document + 1]):
+            own[at] = data[place]
+            at += 1
+        own_offsets[document + 1] = at
 
 
 @njit(nogil=True, cache=True)
-def _write_path(data, at, stop, count, table, scratch, joins_unknown, tokens, filled):  # type: ignore[no-untyped-def]
+def _write_path(  # type: ignore[no-untyped-def]
+    data, at, stop, count, sizes, byte_ids, unknown, ints, joins_unknown, tokens, filled
+):
     """Write the ids of a path: unknown characters as byte pieces, or each run of them as one unknown piece.
 
     Returns (filled, whether the last was unknown).
     """
-    path = scratch.path
     for place in range(count):
-        if path[place] != table.unknown:
-            tokens[filled] = path[place]
+        found = ints[PATH, place]
+        if found != unknown:
+            tokens[filled] = found
             filled += 1
-            at += table.sizes[path[place]]
+            at += sizes[found]
             joins_unknown = False
             continue
         after = char_end(data, at, stop)
-        if len(table.byte_ids) > 0:
+        if len(byte_ids) > 0:
             for byte in range(at, after):
-                tokens[filled] = table.byte_ids[data[byte]]
+                tokens[filled] = byte_ids[data[byte]]
                 filled += 1
         elif not joins_unknown:
-            tokens[filled] = table.unknown
+            tokens[filled] = unknown
             filled += 1
         joins_unknown = True
         at = after
@@ -141,74 +133,86 @@ def _write_path(data, at, stop, count, table, scratch, joins_unknown, tokens, fi
 
 
 @njit(nogil=True, cache=True)
-def _segment(data, at, stop, total, entry, key, cache, table, scratch):  # type: ignore[no-untyped-def]
-    """Pieces of a chunk into scratch.path, and into a free entry if there is one (`entry` >= 0).
+def _segment(  # type: ignore[no-untyped-def]
+    data, at, stop, total, entry, key, cache, edges, node_piece, scores, user_defined, unknown, merges, floats, ints
+):
+    """Pieces of a chunk into ints[PATH], and into the cache's `entry`, if not -1.
 
-    Returns (number of pieces, score behind it).
+    `total` is the score before the chunk. Returns (number of pieces, score behind it).
     """
-    path = scratch.path
-    limit = 0.0
-    count = 0
-    if table.merges:
-        count, limit = merge_path(data, at, stop, table, scratch), MAX_LIMIT
-    elif entry >= 0:
-        count, _, limit = best_path(data, at, stop, np.float32(0), table, scratch)
-    if entry >= 0 and limit >= 1 and count <= MAX_CHUNK_PIECES:
-        whole = True
-        for place in range(count):
-            whole = whole and path[place] != table.unknown
-        if whole:
-            cache[entry], cache[entry + 1], cache[entry + 2] = key
-            cache[entry + 3] = np.uint64(limit) << _U32 | np.uint64(count)
+    if merges:
+        count = merge_path(data, at, stop, edges, node_piece, scores, user_defined, unknown, floats, ints)
+        if entry >= 0:
+            enter_path(cache, entry, key, np.float64(SCORE_RESET), scores, merges, count, unknown, ints)
+        return count, total
+    if entry >= 0:
+        # Behind 0, where the limit is measured best; mostly that is the path behind `total` too.
+        count, _, limit = best_path(data, at, stop, np.float32(0), edges, node_piece, scores, unknown, floats, ints)
+        enter_path(cache, entry, key, limit, scores, merges, count, unknown, ints)
+        if abs(total) < limit:
             for place in range(count):
-                cache[entry + 4 + (place >> 1)] |= np.uint64(path[place]) << np.uint64(32 * (place & 1))
-    if abs(total) >= limit:
-        count, total, _ = best_path(data, at, stop, total, table, scratch)
-    else:
-        for place in range(count):
-            total += table.scores[path[place]]
+                total += scores[ints[PATH, place]]
+            return count, total
+    count, total, _ = best_path(data, at, stop, total, edges, node_piece, scores, unknown, floats, ints)
     return count, total
 
 
 @njit(nogil=True, cache=True)
-def _encode(data, offsets, cache, table, scratch, tokens, token_offsets, left_out):  # type: ignore[no-untyped-def]
+def _encode(  # type: ignore[no-untyped-def]
+    data, offsets, cache, edges, node_piece, scores, sizes, user_defined, ascii_pairs, pairs, byte_ids, unknown, merges,
+    floats, ints, tokens, token_offsets, left_out,
+):  # fmt: skip
     """All documents of a batch; document i is data[offsets[i]:offsets[i + 1]], and data has PADDING bytes more.
 
     Writes tokens and token_offsets; left_out[i] = 1 for a document that SentencePiece has to encode.
     """
-    ascii_pairs, pairs, scores = table.ascii_pairs, table.pairs, table.scores
-    filled = 0
+    filled = np.int64(0)
     for document in range(len(offsets) - 1):
         at, end = offsets[document], offsets[document + 1]
-        begun = filled
-        total = np.float32(0)  # what SentencePiece's path scores here, bit for bit
+        begun = summed = filled
+        total = np.float32(0)  # what SentencePiece's path scores behind token `summed`, bit for bit
+        bound = np.int64(SLACK)  # |score| here is at most bound / WEIGHT_SCALE
         joins_unknown = False
         while at < end:
             stop = _chunk_end(data, at, end, ascii_pairs, pairs)
-            if abs(total) > SCORE_RESET:
-                total = np.float32(0)
-            entry, known = -1, False
-            key = (np.uint64(0), np.uint64(0), np.uint64(0))
-            if stop - at <= MAX_CHUNK_BYTES:
-                key, mixed = _key(data, at, stop - at)
-                entry, known = _find(cache, key, mixed)
-            if known and abs(total) < np.int64(cache[entry + 3] >> _U32):
-                for place in range(np.int64(cache[entry + 3] & _LOW_HALF)):
-                    pair = cache[entry + 4 + (place >> 1)] >> np.uint64(32 * (place & 1))
-                    found = np.int64(pair & _LOW_HALF)
-                    tokens[filled] = found
-                    filled += 1
-                    total += scores[found]
-                joins_unknown = False
-            elif table.merges and stop - at > MAX_MERGE_BYTES:
+            if stop < 0 or (merges and stop - at > MAX_MERGE_BYTES):
                 left_out[document] = 1
                 filled = begun
                 break
-            else:
-                count, total = _segment(data, at, stop, total, -1 if known else entry, key, cache, table, scratch)
-                filled, joins_unknown = _write_path(
-                    data, at, stop, count, table, scratch, joins_unknown, tokens, filled
-                )
+            entry, known = -1, False
+            key = (np.uint64(0), np.uint64(0), np.uint64(0))
+            if stop - at <= MAX_CHUNK_BYTES:
+                key, mixed = chunk_key(data, at, stop - at)
+                entry, known = find_entry(cache, key, mixed)
+            if known and filled - summed < MAX_UNSUMMED:
+                facts = cache[entry + 3]
+                if bound < np.int64(facts >> _U40) * WEIGHT_SCALE:
+                    for place in range(MAX_CHUNK_PIECES // 2):
+                        # All eight, whatever their number: a branch on it would wait for memory.
+                        pair = cache[entry + 4 + place]
+                        tokens[filled + 2 * place] = np.int64(pair & _LOW_HALF)
+                        tokens[filled + 2 * place + 1] = np.int64(pair >> _U32)
+                    filled += np.int64(facts & ENTRY_COUNT)
+                    bound += np.int64(facts >> _U8 & _LOW_HALF)
+                    if facts & ENTRY_USED == 0:
+                        cache[entry + 3] = facts | ENTRY_USED
+                    joins_unknown = False
+                    at = stop
+                    continue
+            for place in range(filled if merges else summed, filled):
+                if abs(total) > SCORE_RESET:
+                    total = np.float32(0)
+                total += scores[tokens[place]]
+            if abs(total) > SCORE_RESET:
+                total = np.float32(0)
+            entry = -1 if known else entry
+            count, total = _segment(data, at, stop, total, entry, key, cache, edges, node_piece, scores, user_defined,
+                                    unknown, merges, floats, ints)  # fmt: skip
+            filled, joins_unknown = _write_path(
+                data, at, stop, count, sizes, byte_ids, unknown, ints, joins_unknown, tokens, filled
+            )
+            summed = filled
+            bound = np.int64(abs(total)) * WEIGHT_SCALE + SLACK
             at = stop
         token_offsets[document + 1] = filled
 
@@ -216,7 +220,7 @@ def _encode(data, offsets, cache, table, scratch, tokens, token_offsets, left_ou
 class WordEncoder:
     """Encodes with a model's tables. Thread-safe: each call takes a cache for itself and gives it back.
 
-    So there are at most as many caches as calls at one time (16 MiB each), and nothing is locked while encoding.
+    So there are at most as many caches as calls at one time (32 MiB each), and nothing is locked while encoding.
     """
 
     def __init__(self, table: PieceTable, *, add_dummy_prefix: bool) -> None:
@@ -227,51 +231,42 @@ class WordEncoder:
     def encode(
         self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-        """Encode documents, document i being the UTF-8 data[offsets[i]:offsets[i + 1]], without U+2581.
+        """Encode documents, document i being the UTF-8 data[offsets[i]:offsets[i + 1]].
 
         Returns (tokens, offsets int64[documents + 1] into them, left_out uint8[documents]); where left_out is 1 the
-        document is too costly here (BPE, a long stretch without a certain cut) and has no tokens.
+        document has no tokens and is SentencePiece's to encode: U+2581, or for BPE a long stretch without certain cut.
         """
-        data, offsets = self._own(data, offsets)
         count = len(offsets) - 1
-        tokens = np.empty(len(data), np.int32)
+        data = data.view()
+        data.flags.writeable = False  # one specialisation of the kernel
+        own = np.empty(int(offsets[-1] - offsets[0]) + count + PADDING, np.uint8)
+        own_offsets = np.zeros(count + 1, np.int64)
+        _copy(data, offsets, self._prefix, own, own_offsets)
+        tokens = np.empty(int(own_offsets[-1]) + MAX_CHUNK_PIECES, np.int32)
         token_offsets = np.zeros(count + 1, np.int64)
         left_out = np.zeros(count, np.uint8)
-        scratch = new_scratch(int(np.diff(offsets).max(initial=0)))
+        floats, ints = new_scratch(int(np.diff(own_offsets).max(initial=0)))
         try:
             cache = self._idle.pop()
         except IndexError:
-            cache = _new_cache()
-        _encode(data, offsets, cache, self._table, scratch, tokens, token_offsets, left_out)
+            cache = new_cache()
+        _encode(own, own_offsets, cache, *self._table, floats, ints, tokens, token_offsets, left_out)
         if len(self._idle) < MAX_IDLE_CACHES:
             self._idle.append(cache)
         return tokens[: token_offsets[-1]], token_offsets, left_out
 
-    def _own(
-        self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """A copy with the dummy prefix before each document that is not empty, and padding behind."""
-        first, last = int(offsets[0]), int(offsets[-1])
-        filled = np.diff(offsets) > 0 if self._prefix else np.zeros(len(offsets) - 1, np.bool_)
-        shifts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
-        own = np.zeros(last - first + int(shifts[-1]) + PADDING, np.uint8)
-        if self._prefix:
-            own[: last - first + int(shifts[-1])] = np.insert(data[first:last], offsets[:-1][filled] - first, 32)
-        else:
-            own[: last - first] = data[first:last]
-        return own, offsets - first + shifts
+
+def word_encoder(model: bytes) -> WordEncoder | None:
+    """The encoder of a serialised model, shared by the whole process; None where its ids would not be exact."""
+    with _BUILDING:  # a second thread waits for the first instead of building its own
+        return _build_encoder(model)
 
 
-def _new_cache() -> npt.NDArray[np.uint64]:
-    """An empty cache whose entries lie in one cache line each."""
-    words = np.zeros((ENTRIES + 1) * ENTRY_WORDS, np.uint64)
-    skipped = -words.ctypes.data % 64 // 8
-    return words[skipped : skipped + ENTRIES * ENTRY_WORDS]
+_BUILDING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=4)
-def word_encoder(model: bytes) -> WordEncoder | None:
-    """The encoder of a serialised model, shared by the whole process; None where its ids would not be exact."""
+def _build_encoder(model: bytes) -> WordEncoder | None:
     import sentencepiece
 
     parts = read_model(model)
@@ -304,8 +299,12 @@ def _is_plain(model: ModelFile) -> bool:
 
 
 def _probe(model: ModelFile) -> str:
-    """All pieces that text can give, in an order without meaning: a text with a near tie every few words."""
+    """Halves of pieces in an order without meaning, which can be cut in many ways: a near tie every thousand tokens.
+
+    (Whole pieces would not do: their best path is plain. Scores go far beyond SCORE_RESET.)
+    """
     places = np.flatnonzero((model.kinds == NORMAL) | (model.kinds == USER_DEFINED))
-    order = np.argsort(places * 2654435761 % (1 << 32), kind="stable")
-    spelled = b"".join(model.pieces[place] for place in places[order])
-    return spelled.decode("utf-8", "ignore").replace("\u2581", " ")
+    drawn = places[((np.arange(PROBE_PIECES, dtype=np.uint64) * _STRIDE) >> _U32) % np.uint64(len(places))]
+    pieces = [model.pieces[place].decode("utf-8", "ignore") for place in drawn]
+    halves = (left[: (len(left) + 1) // 2] + right[len(right) // 2 :] for left, right in itertools.pairwise(pieces))
+    return "".join(halves).replace("\u2581", " ")

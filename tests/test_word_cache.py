@@ -1,0 +1,213 @@
+"""The word cache gives SentencePiece's ids, for every kind of model, or steps aside."""
+
+import io
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glmdata.tokenization import Tokenizer, chunk_table, word_cache
+from glmdata.tokenization.model_file import read_model
+from glmdata.tokenization.piece_table import build_piece_table
+from glmdata.tokenization.word_cache import word_encoder
+
+TEXTS = [
+    f"春天来了，{i} 只小鸟在树上唱歌。Spring came, and {i} birds sang in the tree!\n"
+    f"    河水慢慢变暖；孩子们跑出门去。\tThe end,  Mr. {i}.   if (x == {i % 7}) {{ return aaaa; }}  "
+    for i in range(300)
+]
+LOSSLESS: dict[str, Any] = {
+    "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False,
+    "byte_fallback": True,
+    "user_defined_symbols": ["\n", "\t"],
+    "allow_whitespace_only_pieces": True,
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "ours": {**LOSSLESS, "add_dummy_prefix": False},
+    "prefix": LOSSLESS,
+    "bpe": {**LOSSLESS, "model_type": "bpe", "add_dummy_prefix": False},
+    "bpe prefix": {**LOSSLESS, "model_type": "bpe"},
+    "no byte pieces": {**LOSSLESS, "byte_fallback": False},
+    "bpe, no byte pieces": {**LOSSLESS, "byte_fallback": False, "model_type": "bpe", "character_coverage": 0.98},
+    "pieces across spaces": {**LOSSLESS, "split_by_whitespace": False},
+    "bpe across spaces": {**LOSSLESS, "split_by_whitespace": False, "model_type": "bpe"},
+    "user symbols": {
+        **LOSSLESS,
+        "user_defined_symbols": ["\n", "\n\n", "The▁end", "▁▁▁", "return", "ret", "小鸟在", "a"],
+    },
+    "bpe user symbols": {
+        **LOSSLESS,
+        "model_type": "bpe",
+        "user_defined_symbols": ["\n", "\n\n", "The▁end", "▁▁▁", "return", "ret", "小鸟在", "a"],
+    },
+    "rare characters unknown": {**LOSSLESS, "character_coverage": 0.98},
+    "user symbol with a space": {**LOSSLESS, "user_defined_symbols": ["\n", "The end"]},
+    "spaces behind": {**LOSSLESS, "treat_whitespace_as_suffix": True},
+    "spaces removed": {**LOSSLESS, "remove_extra_whitespaces": True},
+    "nfkc": {**LOSSLESS, "normalization_rule_name": "nmt_nfkc"},
+    "everything usual": {},
+    "words": {**LOSSLESS, "model_type": "word"},
+    "characters": {**LOSSLESS, "model_type": "char"},
+}
+STEPS_ASIDE = {
+    "user symbol with a space", "spaces behind", "spaces removed", "nfkc", "everything usual", "words", "characters",
+}  # fmt: skip
+any_text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
+# Letters of the training texts, so that most chunks have several ways to be cut.
+near_text = st.text(
+    alphabet="春天来了，小鸟在树上唱歌。Spring theandbirds aaaa   \n\n\tréturn0123{}=é\u0301鑫😀", max_size=80
+)
+
+
+def trained(**options: Any) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS),
+        model_writer=model,
+        vocab_size=420,
+        hard_vocab_limit=False,
+        num_threads=1,
+        minloglevel=2,
+        **options,
+    )
+    return model.getvalue()
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def model(request: pytest.FixtureRequest) -> tuple[str, bytes]:
+    return request.param, trained(**MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def ours() -> bytes:
+    return trained(**MODELS["ours"])
+
+
+def plain(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.load_from_serialized_proto(model)
+    return processor
+
+
+def differing(model: bytes, texts: list[str]) -> list[str]:
+    """Texts whose ids are not SentencePiece's, twice over: the second time words come from the cache."""
+    tokenizer, processor = Tokenizer(model), plain(model)
+    texts = [text for text in texts if "▁" not in text]
+    expected = [processor.encode(text, out_type="numpy") for text in texts]
+    return [
+        text
+        for found in (tokenizer.encode(texts), tokenizer.encode(texts))
+        for text, ids, right in zip(texts, found, expected, strict=True)
+        if not np.array_equal(ids, right)
+    ]
+
+
+def test_only_models_that_take_text_as_it_is_are_cached(model: tuple[str, bytes]) -> None:
+    name, data = model
+    assert Tokenizer(data).cached == (name not in STEPS_ASIDE)
+
+
+def test_ids_are_sentencepieces_on_ordinary_and_odd_texts(model: tuple[str, bytes]) -> None:
+    texts = [*TEXTS, "", " ", "  ", "\n", "\t\t", "\x00", "a\x00b", "鑫鑫 鑫", "\U0010ffff" * 9, "a" * 700, " " * 99]
+    assert differing(model[1], [*texts, "".join(TEXTS)]) == []
+
+
+@given(texts=st.lists(st.one_of(any_text, near_text), max_size=8))
+@settings(deadline=None, max_examples=60)
+def test_ids_are_sentencepieces_on_random_texts(model: tuple[str, bytes], texts: list[str]) -> None:
+    assert differing(model[1], texts) == []
+
+
+def test_rounding_of_long_scores_is_sentencepieces(ours: bytes) -> None:
+    """Equal scores in another order (runs of a letter) round differently far into a text, and are reset beyond 1e5."""
+    draw = np.random.default_rng(3)
+    words = ["aaa", "    ", "aaaaaaa", "return ", "sang", "春天", "来了来", "1234", "\n", "鑫", "birdsbirds "]
+    texts = ["".join(draw.choice(words, 60_000)) for _ in range(3)]
+    assert min(len(plain(ours).encode(text, out_type="numpy")) for text in texts) > 50_000
+    assert differing(ours, texts) == []
+
+
+def test_a_full_cache_replaces_words(ours: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk_table, "ENTRIES", 16)
+    word_cache._build_encoder.cache_clear()
+    assert differing(ours, TEXTS) == []
+    word_cache._build_encoder.cache_clear()
+
+
+def test_an_encoder_belongs_to_the_process_and_serves_threads_at_once(ours: bytes) -> None:
+    assert word_encoder(ours) is word_encoder(bytes(bytearray(ours)))
+    expected = [ids.tolist() for ids in Tokenizer(ours).encode(TEXTS)]
+    found: list[list[list[int]]] = []
+
+    def work(step: int) -> None:
+        turned = [*TEXTS[step:], *TEXTS[:step]]
+        ids = [ids.tolist() for ids in Tokenizer(ours).encode(turned)]
+        found.append([*ids[-step:], *ids[:-step]])
+
+    threads = [threading.Thread(target=work, args=(step,)) for step in (1, 50, 100, 150)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
+
+
+def test_other_arithmetic_of_an_installed_sentencepiece_is_noticed(
+    ours: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores cut to half precision, as a stand-in for a version that adds up differently, change ids of the probe."""
+
+    def off(model: Any) -> Any:
+        table = build_piece_table(model)
+        return table._replace(scores=table.scores.astype(np.float16).astype(np.float32))
+
+    monkeypatch.setattr(word_cache, "build_piece_table", off)
+    word_cache._build_encoder.cache_clear()
+    assert not Tokenizer(ours).cached
+    word_cache._build_encoder.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["ours", "bpe", "everything usual"])
+def test_arrow_arrays_of_every_shape_are_encoded_alike(name: str) -> None:
+    """Sliced, chunked, with 64-bit offsets, and with texts that go to SentencePiece: U+2581, very long chunks."""
+    tokenizer = Tokenizer(trained(**MODELS[name]))
+    texts = ["", "a▁b", *TEXTS[:5], "a" * 2000, "", "春天"]
+    expected = [ids.tolist() for ids in tokenizer.encode(texts)]
+    array = pa.array(texts, pa.string())
+    for shape in (array, array.cast(pa.large_string()), pa.chunked_array([array[:3], array[3:]]), array[2:9]):
+        tokens, offsets = tokenizer.encode_arrow(shape)
+        assert (str(tokens.dtype), str(offsets.dtype)) == ("int32", "int64")
+        right = expected[2:9] if len(shape) == 7 else expected
+        assert [part.tolist() for part in np.split(tokens, offsets[1:-1])] == right
+    assert [part.tolist() for part in tokenizer.encode_arrow(array[:0])] == [[], [0]]
+
+
+def test_a_model_file_is_read_as_sentencepiece_reads_it(model: tuple[str, bytes]) -> None:
+    name, data = model
+    parts, processor = read_model(data), plain(data)
+    places = range(processor.get_piece_size())
+    assert [piece.decode() for piece in parts.pieces] == [processor.id_to_piece(place) for place in places]
+    assert parts.scores.tolist() == [processor.get_score(place) for place in places]
+    assert (parts.kinds == 6).tolist() == [processor.is_byte(place) for place in places]
+    assert parts.identity == (name not in {"nfkc", "everything usual"})
+    assert parts.byte_fallback == MODELS[name].get("byte_fallback", False)
+
+
+@pytest.mark.parametrize("name", ["ours", "prefix", "bpe"])
+def test_ids_are_sentencepieces_on_the_shared_corpus(name: str) -> None:
+    folder = Path(os.environ.get("GLMDATA_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+    files = [folder / "corpus" / file for file in ("en_specs.jsonl", "zh_literature.txt")]
+    files += sorted((folder / "sentences").glob("*.jsonl"))
+    if not all(file.is_file() for file in files):
+        pytest.skip(f"no shared data at {folder}")
+    texts = [file.read_text("utf-8")[:1_000_000] for file in files]
+    pieces = [text[start : start + 20_000] for text in texts for start in range(0, len(text), 20_000)]
+    assert differing(trained(**MODELS[name]), [*pieces, *(text[: 1 << 17] for text in texts)]) == []
