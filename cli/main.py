@@ -14,7 +14,6 @@ import click
 
 from glmdata import __version__
 from glmdata.errors import ConfigError, GlmdataError
-from glmdata.pipelines.compiled import find_kernel_cache
 
 __all__ = ["main"]
 
@@ -66,7 +65,6 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
-    find_kernel_cache()
     try:
         _glmdata.main(standalone_mode=False)
         code = 0

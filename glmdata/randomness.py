@@ -6,7 +6,8 @@ ranks, batches or the order of calls. The kernels are compiled on first use and 
 """
 
 import numpy as np
-from numba import njit
+
+from glmdata.kernels import njit
 
 __all__ = ["GOLDEN", "draw", "draw_below", "draw_key", "draw_unit", "mix64", "purpose_key"]
 

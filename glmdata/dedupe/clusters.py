@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from numba import njit
 
 from glmdata.dedupe.shingles import Texts, read_only, shared_count, utf8_buffers
+from glmdata.kernels import njit
 
 __all__ = ["choose_survivors", "connected_components", "content_hashes", "leaders", "survivor_rank"]
 

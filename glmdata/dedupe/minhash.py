@@ -14,7 +14,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from glmdata.dedupe.shingles import (
     Texts,
@@ -25,6 +24,7 @@ from glmdata.dedupe.shingles import (
     shingle_text,
     utf8_buffers,
 )
+from glmdata.kernels import njit
 from glmdata.randomness import GOLDEN, mix64
 
 __all__ = ["band_keys", "permutations", "shingle_hashes", "signatures"]

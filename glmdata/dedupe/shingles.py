@@ -24,8 +24,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.randomness import mix64
 
 __all__ = ["fold_tables", "jaccard", "shingle_hashes", "shingle_sets", "utf8_buffers"]

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from glmdata.kernels import njit
 
 __all__ = ["MAX_SAMPLE_LENGTH", "Page", "Sample", "lay_out", "lay_out_row"]
 

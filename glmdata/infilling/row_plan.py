@@ -6,7 +6,6 @@ Plans are made row after row, as each window begins where the last one ended; th
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from glmdata.infilling.layout import Page, lay_out_row
@@ -18,6 +17,7 @@ from glmdata.infilling.spans import (
     shuffle_order,
     token_spans,
 )
+from glmdata.kernels import njit
 from glmdata.randomness import draw_key, draw_unit
 
 __all__ = ["CUT_SHARE", "DOCUMENT", "SENTENCE", "TOKEN", "Packing", "RowPlan", "Stretch", "plan_rows", "write_rows"]

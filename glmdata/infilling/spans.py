@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from glmdata.kernels import njit
 from glmdata.randomness import draw_below, draw_unit, purpose_key
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
+from glmdata.kernels import njit
 from glmdata.text.chinese import SIMPLIFIED, TRADITIONAL
 
 __all__ = ["SCRIPTS", "letter_counts", "script_counts", "utf8_buffers"]

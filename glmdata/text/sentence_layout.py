@@ -1,8 +1,8 @@
 """Kernels of `glmdata.text.sentences`: sentences that end without a mark, as in lists and mail."""
 
 import numpy as np
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.text.sentence_reading import (
     ANY_NUMBER,
     BARE_CLOSING,

@@ -1,8 +1,8 @@
 """Kernels of `glmdata.text.sentences`: what the marks . ? ! 。 … say."""
 
 import numpy as np
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.text.sentence_layout import begins_item
 from glmdata.text.sentence_reading import (
     ABBREVIATION,

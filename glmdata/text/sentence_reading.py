@@ -7,9 +7,9 @@ returns. Which sets a character or word is in are the bits of its kind.
 import functools
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from glmdata.kernels import njit
 from glmdata.text import sentence_rules as rules
 
 # kinds of words; numba compiles a function anew for each literal it is given, so none of these is one

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
+from glmdata.kernels import njit
 from glmdata.text import sentence_rules as rules
 from glmdata.text.scripts import utf8_buffers
 from glmdata.text.sentence_layout import (

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.tokenization.tokenizer import Tokenizer
 
 __all__ = ["sentence_token_ends"]

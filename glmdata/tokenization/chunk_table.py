@@ -10,8 +10,8 @@ weight bounds what it adds to |score|, in units of 1 / WEIGHT_SCALE.
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.tokenization.segmentation import PATH
 
 __all__ = [

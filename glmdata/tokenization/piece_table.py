@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.tokenization.model_file import BPE, BYTE, NORMAL, UNKNOWN, USER_DEFINED, ModelFile
 
 __all__ = ["PieceTable", "build_piece_table", "child_node", "may_join"]

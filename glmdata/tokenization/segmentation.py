@@ -8,8 +8,8 @@ before rounding could change the result: below that, the path found for a chunk 
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.tokenization.piece_table import child_node
 
 __all__ = ["PATH", "SCORE_RESET", "best_path", "char_end", "merge_path", "new_scratch"]

@@ -24,8 +24,8 @@ import threading
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from glmdata.kernels import njit
 from glmdata.tokenization.chunk_table import (
     ENTRY_COUNT,
     ENTRY_USED,
