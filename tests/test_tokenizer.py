@@ -199,3 +199,8 @@ def test_a_model_that_changes_the_text_is_aligned_too(foreign: Tokenizer) -> Non
     assert ends[-1] == len(ids)
     assert len(ends) == 4
     assert foreign.decode(ids[ends[2] :]).strip() == "Spring."
+
+
+def test_a_lone_surrogate_is_refused_and_not_guessed_at(tokenizer: Tokenizer) -> None:
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        tokenizer.encode(["a\ud800b"])

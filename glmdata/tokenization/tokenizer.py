@@ -95,7 +95,10 @@ class Tokenizer:
         return self._encoder is not None
 
     def encode(self, texts: Iterable[str]) -> list[npt.NDArray[np.int32]]:
-        """Ids of each text, without special tokens. The arrays may be views of one."""
+        """Ids of each text, without special tokens. The arrays may be views of one.
+
+        Raises UnicodeEncodeError, a ValueError, for a lone surrogate: it has no UTF-8.
+        """
         import pyarrow as pa
 
         texts = list(texts)
