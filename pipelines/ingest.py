@@ -61,11 +61,12 @@ def ingest(engine: Engine, files: Sequence[InputFile], recipe: Recipe) -> list[P
     partitions: list[Partition] = []
     seen: defaultdict[str, int] = defaultdict(int)
     for group, result in zip(groups, engine.run("ingest", jobs), strict=True):
+        before: dict[int, int] = {}  # records of the file before each split; a split may fill several partitions
         for number, batch in enumerate(result.counts["batches"]):
             segments = []
             for split, rows, numbered in batch["segments"]:
                 uri = group[split].uri
-                segments.append(Segment(uri=uri, first_record=seen[uri], rows=rows))
+                segments.append(Segment(uri=uri, first_record=before.setdefault(split, seen[uri]), rows=rows))
                 seen[uri] += numbered
             partitions.append(
                 Partition(

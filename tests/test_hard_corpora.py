@@ -174,3 +174,29 @@ def test_many_small_files_share_partitions_and_keep_their_names(tmp_path: Path) 
     assert len(list((made.folder / "ledger").glob("*.parquet"))) == 1
     assert next(stage for stage in made.report["stages"] if stage["name"] == "ingest")["records"] == 452
     assert list(verify(str(made.folder))) == []
+
+
+def test_records_are_numbered_through_splits_and_partitions(tmp_path: Path) -> None:
+    """A compressed file is one split of several partitions, a plain one several splits, a small one shares its own."""
+    texts = [document("zh" if index % 2 else "en", index, 20) for index in range(300)]
+    assert sum(len(text.encode()) for text in texts) > 3 * 65536
+    write_jsonl(tmp_path / "corpus" / "a.jsonl.gz", texts[:299])
+    write_jsonl(tmp_path / "corpus" / "b.jsonl", [text + "。" for text in texts])
+    write_jsonl(tmp_path / "corpus" / "c.jsonl", texts[299:])
+    made = run(tmp_path / "corpus", tmp_path / "out", "dedupe.exact=false", "dedupe.near=false")
+    rows = [(row["uri"], row["record"]) for row in ledger(made)]
+    assert rows == [
+        *(("a.jsonl.gz", record) for record in range(299)),
+        *(("b.jsonl", record) for record in range(300)),
+        ("c.jsonl", 0),
+    ]
+    read = {row["document_id"]: row for row in ledger(made) if row["outcome"] == "kept"}
+    shards, tokenizer = Shards(str(made.folder)), Tokenizer.load(made.folder / "tokenizer.model")
+    by_place = {"a.jsonl.gz": texts[:299], "b.jsonl": [text + "。" for text in texts], "c.jsonl": texts[299:]}
+    for number in range(0, shards.rows, 7):
+        row = shards.row(number)
+        columns = (row[name] for name in ("input_ids", "position_ids", "block_position_ids"))
+        tokens = restore(*columns, int(row["context_length"]), int(row["length"])).tokens
+        sources = [by_place[read[identity]["uri"]][read[identity]["record"]] for identity in row["document_ids"]]
+        for piece in tokenizer.decode(tokens).replace("<|endoftext|>", "[CLS]").split("[CLS]"):
+            assert any(piece.strip("\ufffd") in source for source in sources)
