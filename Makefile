@@ -16,7 +16,7 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/glmdata build --corpus examples/corpus --out demo --fresh
 	$(BIN)/glmdata inspect demo
-	$(BIN)/glmdata inspect demo --sample 2
+	$(BIN)/glmdata inspect demo --sample 1
 
 test: setup
 	$(BIN)/python -m pytest

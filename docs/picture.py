@@ -19,7 +19,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS, SAMPLE, LINES = 118, 2, 36
+COLUMNS, SAMPLE, LINES = 124, 1, 38
 WIDTH, HEIGHT, SIZE, MARGIN = 8.4, 19.0, 14, 14.0
 FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', 'Noto Sans Mono CJK SC', 'PingFang SC', monospace"
 GROUND, INK = "#1d1f21", "#d8d8d8"
