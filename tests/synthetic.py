@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import Manifest, fingerprint_of
-from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, make_batch, shard_schema
+from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, make_batch, numpy_dtype, shard_schema
 from glmdata.shards.writer import ShardInfo, write_shard
 from glmdata.storage import file_digest
 
@@ -79,7 +79,7 @@ def batch_of(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     columns: dict[str, Any] = {}
     for name in (*MATRIX_COLUMNS, *SCALAR_COLUMNS):
         kind = schema.field(name).type
-        dtype = (kind.value_type if name in MATRIX_COLUMNS else kind).to_pandas_dtype()
+        dtype = numpy_dtype(kind.value_type if name in MATRIX_COLUMNS else kind)
         values = np.array([row[name] for row in rows], dtype)
         columns[name] = values.reshape(len(rows), kind.list_size) if name in MATRIX_COLUMNS else values
     for name in ("sentence_ends", "document_ids"):

@@ -20,7 +20,7 @@ import xxhash
 from glmdata.errors import ShardCorruptError, ShardError
 from glmdata.shards.footer import Block, FooterError, record_batch_blocks
 from glmdata.shards.manifest import Manifest, ShardEntry, locate
-from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, column_views, shard_schema
+from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, column_views, numpy_dtype, shard_schema
 
 __all__ = ["Shards"]
 
@@ -189,8 +189,8 @@ class Shards:
     def _room(self, name: str, rows: int) -> npt.NDArray[Any]:
         kind = self.schema.field(name).type
         if name in MATRIX_COLUMNS:
-            return np.empty((rows, kind.list_size), kind.value_type.to_pandas_dtype())
-        return np.empty(rows, kind.to_pandas_dtype())
+            return np.empty((rows, kind.list_size), numpy_dtype(kind.value_type))
+        return np.empty(rows, numpy_dtype(kind))
 
     def _place(self, rows: npt.NDArray[np.int64]) -> _Place:
         shard = np.searchsorted(self._first_row, rows, "right") - 1

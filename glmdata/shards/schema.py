@@ -17,6 +17,7 @@ __all__ = [
     "SCALAR_COLUMNS",
     "column_views",
     "make_batch",
+    "numpy_dtype",
     "shard_schema",
     "trim_batch",
 ]
@@ -98,6 +99,11 @@ def make_batch(schema: pa.Schema, **columns: Any) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def numpy_dtype(kind: pa.DataType) -> np.dtype[Any]:
+    """numpy's name for an Arrow integer type; `to_pandas_dtype` wants pandas in some versions of pyarrow."""
+    return np.dtype(str(kind))
+
+
 def trim_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The same rows on buffers that hold those rows and nothing else.
 
@@ -142,7 +148,7 @@ def _exact_array(field: pa.Field, column: Any) -> pa.Array:
     if pa.types.is_list(kind):
         return _exact_lists(field, column)
     width = kind.list_size if pa.types.is_fixed_size_list(kind) else None
-    dtype = np.dtype((kind.value_type if width else kind).to_pandas_dtype())
+    dtype = numpy_dtype(kind.value_type if width else kind)
     shape = "[N]" if width is None else f"[N, {width}]"
     fits = (
         isinstance(column, np.ndarray)
