@@ -28,7 +28,7 @@ from glmdata.recipe import CorpusSettings
 
 SETTINGS = CorpusSettings()
 SMALL = CorpusSettings(max_record_bytes=1024)
-CORPUS = Path(os.environ.get("GLMDATA_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "corpus"
+CORPUS = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "corpus"
 KEPT, QUARANTINED, EMPTY = Outcome.KEPT, Outcome.QUARANTINED, Outcome.EMPTY
 
 
@@ -690,9 +690,7 @@ def plain_reading(path: Path) -> list[str]:
     return [json.loads(line)["text"] for line in data.split(b"\n") if line.strip()]
 
 
-@pytest.mark.skipif(
-    not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set GLMDATA_SHARED to the folder that holds data/)"
-)
+@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set GLMDATA_SHARED_DATA)")
 def test_the_shared_corpus_reads_as_a_plain_reading_of_it():
     options = CorpusSettings(split_bytes=1 << 18, partition_bytes=1 << 17)
     files = find_files([str(CORPUS)]).files

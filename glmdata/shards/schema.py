@@ -100,7 +100,7 @@ def make_batch(schema: pa.Schema, **columns: Any) -> pa.RecordBatch:
 
 
 def numpy_dtype(kind: pa.DataType) -> np.dtype[Any]:
-    """numpy's name for an Arrow integer type; `to_pandas_dtype` wants pandas in some versions of pyarrow."""
+    """The numpy type of an Arrow integer type; `to_pandas_dtype` wants pandas in some versions of pyarrow."""
     return np.dtype(str(kind))
 
 
