@@ -61,9 +61,9 @@ class UnreadableError(Exception):
 class CheckedFile(io.RawIOBase):
     """A file opened for reading whose failing reads raise StorageError with name and offset, through any library."""
 
-    def __init__(self, path: str):
+    def __init__(self, file: io.FileIO, path: str):
         super().__init__()
-        self._file = io.FileIO(path)
+        self._file = file
         self.path = path
         self.size = os.fstat(self._file.fileno()).st_size
 
@@ -115,7 +115,7 @@ def open_checked(path: str, *, sole: bool = True) -> CheckedFile:
         StorageError: the same where it is not `sole` but one split of several, so was there when the build began.
     """
     try:
-        return CheckedFile(path)
+        return CheckedFile(io.FileIO(path), path)
     except OSError as error:
         if not sole:
             raise StorageError(f"{path}: cannot be opened any more: {error.strerror}") from error
