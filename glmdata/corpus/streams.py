@@ -215,7 +215,7 @@ def _zstd_rest(file: CheckedFile, given: int) -> Iterator[bytes]:
     """What can be read after the first `given` bytes, up to the damage."""
     for step in (ZSTD_STEP, 1):
         with (
-            CheckedFile(file.path) as again,
+            CheckedFile(io.FileIO(file.path), file.path) as again,
             pa.CompressedInputStream(pa.PythonFile(again, mode="r"), "zstd") as stream,
         ):
             for _ in range(given // BLOCK_BYTES):
