@@ -29,15 +29,32 @@ __all__ = ["command"]
 @click.option(
     "--at", "step", type=click.IntRange(0, 1 << 40), metavar="STEP", help="Show the batch of a training step."
 )
-@click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: whose batch.")
 @click.option(
-    "--world", type=click.IntRange(1, 1 << 20), default=1, show_default=True, help="With --at: how many ranks."
+    "--rank", metavar="R", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: whose batch."
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1, 1 << 16), default=1, show_default=True, help="With --at: of one rank."
+    "--world",
+    metavar="W",
+    type=click.IntRange(1, 1 << 20),
+    default=1,
+    show_default=True,
+    help="With --at: how many ranks.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="With --at: of the order."
+    "--batch-size",
+    metavar="B",
+    type=click.IntRange(1, 1 << 16),
+    default=1,
+    show_default=True,
+    help="With --at: of one rank.",
+)
+@click.option(
+    "--seed",
+    metavar="S",
+    type=click.IntRange(0, (1 << 63) - 1),
+    default=0,
+    show_default=True,
+    help="With --at: of the order.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
@@ -58,6 +75,10 @@ def command(
     """
     if (sample is not None) + verify_ + (step is not None) > 1:
         raise click.UsageError("give one of --sample, --verify and --at")
+    if all_tokens and sample is None:
+        raise click.UsageError("--all goes with --sample")
+    if step is None and (rank, world, batch_size, seed) != (0, 1, 1, 0):
+        raise click.UsageError("--rank, --world, --batch-size and --seed go with --at")
     if verify_:
         _verify(folder, as_json)
     elif sample is not None:

@@ -222,10 +222,6 @@ class Engine:
         self._progress.stage_ended(stage, seconds)
         return ordered
 
-    def message(self, text: str) -> None:
-        """Tell the reader something."""
-        self._progress.message(text)
-
     def path(self, file: FileRef) -> Path:
         """Where a committed file lies."""
         return self.work / file.path

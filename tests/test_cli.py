@@ -158,6 +158,8 @@ def test_at_shows_the_batch_that_a_stream_gives(built: Path) -> None:
         (("inspect", "{corpus}"), 1, "no finished build"),
         (("inspect", "{built}", "--sample", "99999"), 2, "has "),
         (("inspect", "{built}", "--at", "1", "--rank", "2", "--world", "2"), 2, "ranks of --world 2 are 0 to 1"),
+        (("inspect", "{built}", "--rank", "1"), 2, "go with --at"),
+        (("inspect", "{built}", "--all"), 2, "--all goes with --sample"),
         (("recipe", "glmm"), 2, "did you mean glm"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
