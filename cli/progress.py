@@ -14,8 +14,12 @@ __all__ = ["LiveProgress", "PlainProgress", "make_progress"]
 _DOING = {
     "ingest": "read files",
     "sign": "language, hashes",
+    "gather": "order by likeness",
     "match": "find duplicates",
-    "cluster": "choose survivors",
+    "verify": "compare texts",
+    "spread": "join duplicates",
+    "route": "join duplicates",
+    "settle": "choose survivors",
     "sample": "sample text",
     "train": "train tokenizer",
     "tokenizer": "take tokenizer",
@@ -25,6 +29,7 @@ _DOING = {
     "assemble": "mask spans",
     "shards": "write shards",
     "ledger": "write ledger",
+    "index": "write signatures",
 }
 _UNITS = {"assemble": "samples", "shards": "samples"}
 WIDE = 100

@@ -25,15 +25,21 @@ _FOLDERS = {
     "shards": ("part-*-of-*.arrow",),
     "ledger": ("part-*-of-*.parquet",),
     "quarantine": ("part-*-of-*.parquet",),
+    "signatures": ("part-*-of-*.arrow",),
 }
 
 
-def identity_of(recipe: Recipe, tokenizer: str | None, files: Sequence[InputFile]) -> dict[str, Any]:
-    """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change)."""
+def identity_of(
+    recipe: Recipe, tokenizer: str | None, files: Sequence[InputFile], earlier: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change), and the
+    digests of the signatures it leaves out.
+    """
     return {
         "versions": versions(),
         "recipe": recipe.model_dump(mode="json"),
         "tokenizer": tokenizer,
+        "against": list(earlier),
         "inputs": [[file.uri, file.size, file.mtime_ns] for file in files],
     }
 
@@ -134,7 +140,8 @@ class BuildFolder:
         """Make the build visible by one rename, then remove the work."""
         with storage_errors("publishing"):
             for name in (*_FOLDERS, "."):
-                sync_folder(self.path / name)
+                if (self.path / name).is_dir():
+                    sync_folder(self.path / name)
             write_whole(self.path / "manifest.json", manifest.encode())
         self.remove_work()
 
@@ -172,6 +179,8 @@ def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     found = describe_difference(mine.get("recipe", {}), theirs.get("recipe", {}))
     if mine.get("tokenizer") != theirs.get("tokenizer"):
         found.append("another tokenizer")
+    if mine.get("against") != theirs.get("against"):
+        found.append("another --against")
     found += describe_difference(mine.get("versions", {}), theirs.get("versions", {}))
     inputs, others = ({uri: rest for uri, *rest in identity.get("inputs", ())} for identity in (mine, theirs))
     for kind, uris in (
