@@ -12,7 +12,7 @@ from test_build import Stops, contents, ledger, run
 
 from glmdata.errors import InputError
 from glmdata.infilling.restore import restore
-from glmdata.pipelines import assemble, dedupe, merge
+from glmdata.pipelines import assemble, merge
 from glmdata.pipelines.build import Built
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
