@@ -119,7 +119,10 @@ def synthesize(arguments: Synthetic, attempt: Attempt) -> dict[str, Any]:
             "language": pa.array(["en"]).take(pa.array(np.zeros(count, np.int64))),
             "length": np.full(count, 4000),
             "priority": zeros.astype(np.uint8),
-            **{"hash_high": high, "hash_low": low, "content_high": high, "content_low": low},
+            "hash_high": high,
+            "hash_low": low,
+            "content_high": high,
+            "content_low": low,
             "document_id": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(ids)]),
         },
     )
@@ -142,7 +145,7 @@ class Told:
     def message(self, text: str) -> None:
         """Nothing to tell."""
 
-    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
+    def stage_started(self, _stage: str, jobs: int, _weight: int) -> None:
         """Remember how many jobs there are."""
         self.jobs = jobs
 
