@@ -112,6 +112,8 @@ def _run(
     _check_unchanged(listing)
     hints = _hints(listing, partitions, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
+    if deduplicated.held:
+        hints.append(f"{deduplicated.held:,} documents are in the builds of --against already")
     try:
         require_languages(deduplicated.language_bytes, recipe.balance.languages, recipe.balance.strategy)
     except InputError as error:
