@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from glmdata.corpus.documents import Outcome
+from glmdata.dedupe.candidates import pack_ranks
 from glmdata.kernels import njit
 from glmdata.pipelines.against import Earlier
 from glmdata.pipelines.dedupe import find_duplicates
@@ -130,7 +131,7 @@ def synthesize(arguments: Synthetic, attempt: Attempt) -> dict[str, Any]:
         attempt.output("signatures.arrow"),
         {
             "row": np.arange(count, dtype=np.uint32),
-            "rank": np.uint64(1 << 56) | high >> np.uint64(32),
+            "rank": pack_ranks(np.ones(count, np.int64), np.full(count, 4000), high),
             "content_high": high,
             "content_low": low,
             "signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.ravel()), NUM_PERM),

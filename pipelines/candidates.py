@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glmdata.dedupe.candidates import INDEX_NUMBER, NEIGHBOURS, candidate_pairs, content_pairs, range_of
+from glmdata.dedupe.candidates import INDEX_NUMBER, NEIGHBOURS, candidate_pairs, content_pairs, index_ranks, range_of
 from glmdata.dedupe.minhash import band_keys, optimal_bands
 from glmdata.dedupe.signature_index import read_signatures
 from glmdata.errors import ShardCorruptError
@@ -229,7 +229,7 @@ def _gathered(
     if arguments.is_index:
         columns = _read_index(attempt, file)
         high = columns["content_high"].to_numpy()
-        ranks = high >> np.uint64(8)  # priority 0: before all documents of this build
+        ranks = index_ranks(high)
         numbers = INDEX_NUMBER | document_numbers(arguments.first + place, np.arange(len(high)))
     else:
         columns = read_columns(attempt, file)
