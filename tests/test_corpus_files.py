@@ -121,9 +121,9 @@ def test_odd_names_are_escaped_where_needed_and_can_be_opened(tmp_path):
 
 @given(st.lists(st.binary(min_size=1, max_size=8), min_size=2, max_size=2, unique=True))
 def test_different_names_have_different_uris(pair):
-    from glmdata.corpus.files import _uri
+    from glmdata.corpus.files import uri_of
 
-    first, second = (_uri(os.fsdecode(name.replace(b"\0", b"%0"))) for name in pair)
+    first, second = (uri_of(os.fsdecode(name.replace(b"\0", b"%0"))) for name in pair)
     if pair[0].replace(b"\0", b"%0") != pair[1].replace(b"\0", b"%0"):
         assert first != second
     first.encode()
