@@ -62,7 +62,8 @@ def build(
     if not str(out).isprintable():
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
-    listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
+    roots = [absolute(corpus) for corpus in corpora]
+    listing = find_files(roots, exclude=[str(out)])
     if not listing.files:
         raise InputError(_nothing_found(corpora, out, listing))
     folder = BuildFolder(Path(absolute(str(out))))
@@ -70,6 +71,7 @@ def build(
         if fresh:
             folder.clear()
         folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files))
+        folder.remember_corpus(roots)
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
