@@ -61,17 +61,16 @@ def excerpt(console: Console, text: str, lines: int = 8) -> None:
     wrapped = list(_wrapped([_Atom(unit, "") for unit in _unbroken(split_units(visible(head)))], console.width))
     for line in wrapped[:lines]:
         console.print(_as_text(line), soft_wrap=True)
-    shown = sum(len(atom.text) for line in wrapped[:lines] for atom in line)
     if len(wrapped) > lines or len(head) < len(text):
-        console.print(Text(f"… {counted(max(1, len(text) - shown), 'more character')} …", "dim"))
+        console.print(Text(f"… it has {counted(len(text), 'character')} …", "dim"))
 
 
 def _chosen(table: Sequence[list[Piece]]) -> Iterator[list[Piece] | str]:
     """Changed rows and those around them; in place of the others how many they are."""
-    changed = [at for at, row in enumerate(table) if any(piece.kind != "=" for piece in row)]
-    shown = 0
-    last = -1
-    for at in sorted({near for at in changed for near in range(at - CONTEXT, at + CONTEXT + 1)} & set(range(len(table)))):
+    changed = [number for number, row in enumerate(table) if any(piece.kind != "=" for piece in row)]
+    near = {number + step for number in changed for step in range(-CONTEXT, CONTEXT + 1)}
+    shown, last = 0, -1
+    for at in sorted(near & set(range(len(table)))):
         if shown == MAX_ROWS:
             yield f"… {counted(sum(row >= at for row in changed), 'more changed line')}; --json has all of them …"
             return

@@ -25,7 +25,6 @@ _LEFT_AT = {
     "balance": "balance",
 }
 """Stage at which each outcome leaves; others leave at a stage of their own name."""
-_NAMES = {"zh": "Chinese", "en": "English"}
 _VARIANTS = {"hans": "simplified", "hant": "traditional"}
 
 
@@ -42,7 +41,9 @@ def show_story(folder: Path, story: Story) -> None:
         gone = entry.outcome != "kept" and stage == left
         table.add_row(
             Text(stage, "bold" if gone else "dim"),
-            Text.assemble((f"left here: {entry.outcome}", "bold yellow"), "; " * bool(text), text) if gone else Text(text),
+            Text.assemble((f"left here: {entry.outcome}", "bold yellow"), "; " * bool(text), text)
+            if gone
+            else Text(text),
         )
     console.print(table)
     for note in story.notes:
@@ -111,7 +112,8 @@ def _language(story: Story) -> str:
     if code not in wanted:
         told += f"; the recipe takes {', '.join(wanted)} (balance.languages)"
     else:
-        score, share = settings.min_score_of.get(code, settings.min_score), settings.min_share_of.get(code, settings.min_share)
+        score = settings.min_score_of.get(code, settings.min_score)
+        share = settings.min_share_of.get(code, settings.min_share)
         told += f"; the recipe asks {code} for a share of {share:.0%} (language.min_share, min_share_of) "
         told += f"and a score of {score:.2f} (language.min_score, min_score_of)"
     return told + (f"; {visible(entry.detail)}" if entry.detail else "")
@@ -121,14 +123,14 @@ def _duplicates(story: Story) -> str:
     entry, survivor = story.entry, story.survivor
     if not story.is_duplicate:
         if not story.num_repeating:
-            return "none"
-        return f"{counted(story.num_repeating, 'other')} left as its {'duplicate' if story.num_repeating == 1 else 'duplicates'}: {_others(story)}"
+            return "none" if story.recipe.dedupe.exact or story.recipe.dedupe.near else "not looked for"
+        return f"it stayed, {counted(story.num_repeating, 'duplicate')} of it left: {_others(story)}"
     where = f"; {visible(entry.detail)}" if entry.detail else ""
     if survivor is None:
         other = f" {entry.survivor_id.hex()}" if entry.survivor_id is not None else ""
         return f"its survivor{other} is not in this build{where}"
     told = f"the same text as {_place(survivor)}" if entry.outcome == "exact_duplicate" else f"like {_place(survivor)}"
-    fate = "which was kept" if survivor.outcome == "kept" else f"which stayed, and left later: {survivor.outcome}"
+    fate = "which was kept" if survivor.outcome == "kept" else f"which left later itself: {survivor.outcome}"
     return f"{told}, {fate}{where}"
 
 
@@ -136,8 +138,9 @@ def _alike(story: Story) -> str:
     assert story.similarity is not None
     settings, found = story.recipe.dedupe, story.similarity
     told = (
-        f"similarity {found.true:.3f} (Jaccard, of {settings.shingle_size}-unit shingles); estimated {found.estimated:.3f} by "
-        f"{settings.num_perm} permutations; removed from {settings.jaccard_threshold:g} on"
+        f"similarity {found.true:.3f} (Jaccard, of {settings.shingle_size}-unit shingles); "
+        f"estimated {found.estimated:.3f} by {settings.num_perm} permutations; "
+        f"removed from {settings.jaccard_threshold:g} on"
     )
     if found.true < settings.jaccard_threshold:
         told += "; less than that: each is alike to a third that stands between them"
@@ -155,7 +158,9 @@ def _balance(story: Story) -> str:
     ratio = " : ".join(f"{code} {weight:g}" for code, weight in weights.items())
     tokens = counted(entry.tokens, "token")
     if entry.outcome == "balance":
-        return f"{tokens}; {entry.language} has more text than {ratio} asks for, and a hash of the text decides which goes"
+        return (
+            f"{tokens}; {entry.language} has more text than {ratio} asks for, and a hash of the text decides which goes"
+        )
     return f"{tokens} taken: {visible(entry.detail)}" if entry.detail else f"all its {tokens} taken"
 
 
@@ -175,7 +180,10 @@ def _show_texts(console: Console, story: Story) -> None:
         excerpt(console, story.raw.decode("utf-8", "backslashreplace"))
     elif story.text is not None and story.survivor_text is not None and story.text != story.survivor_text:
         console.print()
-        left, right = f"this: {_place(story.entry)}", "survivor" + (f": {_place(story.survivor)}" if story.survivor else "")
+        left, right = (
+            f"this: {_place(story.entry)}",
+            "survivor" + (f": {_place(story.survivor)}" if story.survivor else ""),
+        )
         side_by_side(console, compare(story.text, story.survivor_text), left, right)
     elif (text := story.text or story.survivor_text) is not None:
         same = story.text is not None and story.text == story.survivor_text

@@ -115,7 +115,9 @@ class Ledger:
         tables = [part.to_table(["record"], filter=pc.field("uri") == uri)["record"] for part in self._parts("ledger")]
         numbers = pa.chunked_array([chunk for table in tables for chunk in table.chunks], pa.int64())
         if not len(numbers):
-            raise DocumentNotFoundError(f"no record of {uri} in the ledger of {self.folder}{self._nearest(uri, record)}")
+            raise DocumentNotFoundError(
+                f"no record of {uri} in the ledger of {self.folder}{self._nearest(uri, record)}"
+            )
         records = int(pc.sum(pc.greater_equal(numbers, 0)).as_py())
         told = f"{uri} has {records:,} record{'' if records == 1 else 's'}"
         told += f", 0 to {pc.max(numbers).as_py()}" if records > 1 else ", 0" if records else ""
@@ -130,7 +132,7 @@ class Ledger:
         found = list(self._entries(condition, 1 if low == high else 4))
         if not found:
             raise DocumentNotFoundError(
-                f"no document {digits} in the ledger of {self.folder}; name it by its place instead, as in web/a.jsonl:0"
+                f"no document {digits} in the ledger of {self.folder}; name it by its place, as in web/a.jsonl:0"
             )
         if len(found) > 1:
             named = ", ".join(f"{entry.document_id.hex()} ({entry.place})" for entry in found[:3])

@@ -29,7 +29,7 @@ WORK = 1 << 22
 """Sum of those products in one comparison of units, and in the one of lines."""
 
 _HAN_AND_KANA = "\u3005-\u3007\u3021-\u303c\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_UNITS = re.compile(rf"[{_HAN_AND_KANA}]|(?:(?![{_HAN_AND_KANA}])\w)+|\n|[^\S\n]+|.", re.DOTALL)
+_UNITS = re.compile(rf"[{_HAN_AND_KANA}]|(?:(?![{_HAN_AND_KANA}])[\w\u0300-\u036f])+|\n|[^\S\n]+|.", re.DOTALL)
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -94,7 +94,9 @@ def _without_crumbs(pieces: Sequence[Piece]) -> list[Piece]:
     for at, piece in enumerate(pieces):
         if piece.kind == "=" and "\n" not in piece.text:
             left = max((sizes[i] for i in range(max(0, at - 2), at) if _touches(pieces, i, at)), default=0)
-            right = max((sizes[i] for i in range(at + 1, min(len(sizes), at + 3)) if _touches(pieces, at, i)), default=0)
+            right = max(
+                (sizes[i] for i in range(at + 1, min(len(sizes), at + 3)) if _touches(pieces, at, i)), default=0
+            )
             if sizes[at] <= min(left, right):
                 kept += [Piece("-", piece.text), Piece("+", piece.text)]
                 continue
