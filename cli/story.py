@@ -124,7 +124,7 @@ def _duplicates(story: Story) -> str:
     if not story.is_duplicate:
         if not story.num_repeating:
             return "none" if story.recipe.dedupe.exact or story.recipe.dedupe.near else "not looked for"
-        return f"it stayed, {counted(story.num_repeating, 'duplicate')} of it left: {_others(story)}"
+        return f"{counted(story.num_repeating, 'duplicate')} of it left: {_others(story)}"
     where = f"; {visible(entry.detail)}" if entry.detail else ""
     if survivor is None:
         other = f" {entry.survivor_id.hex()}" if entry.survivor_id is not None else ""
@@ -167,7 +167,7 @@ def _balance(story: Story) -> str:
 def _samples(story: Story) -> str:
     if not story.rows:
         return "in none"
-    first = ", ".join(f"{row:,}" for row in story.rows[:ROWS_SHOWN])
+    first = ", ".join(map(str, story.rows[:ROWS_SHOWN]))
     more = len(story.rows) - ROWS_SHOWN
     return f"in {counted(len(story.rows), 'row')} of {story.recipe.sequence_length} tokens: {first}" + (
         f" and {more:,} more" if more > 0 else ""
