@@ -105,3 +105,8 @@ def test_large_texts_without_anything_in_common_end(alphabet: str | list[str], s
     drawn = random.Random(1)
     check(*(separator.join(drawn.choices(alphabet, k=200_000)) for _ in range(2)))
     check(separator.join(alphabet) * 50_000 if len(alphabet) < 9 else "", separator.join("b的" * 100_000))
+
+
+def test_what_difflib_takes_longest_for_ends_too() -> None:
+    """Many gaps, each of the size that is still compared, of two periods that never fit."""
+    check(*("".join(f"{period}a{number} " for number in range(500)) for period in ("，。" * 164, "，。。" * 66)))

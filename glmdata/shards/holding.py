@@ -16,7 +16,7 @@ __all__ = ["rows_holding"]
 def rows_holding(folder: str | os.PathLike[str], manifest: Manifest, document_id: bytes) -> list[int]:
     """Numbers of the rows that hold some of a document, ascending, as `glmdata inspect --sample` counts them.
 
-    Only the column of ids is read, 20 us a record batch; hashes are not checked.
+    Only the column of ids is read, 30 us a record batch; hashes are not checked.
     Raises ShardError where a shard is missing, ShardCorruptError where it cannot be read.
     """
     wanted = pa.scalar(document_id, pa.binary(DOCUMENT_ID_BYTES))

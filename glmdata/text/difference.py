@@ -3,7 +3,7 @@
 1. Equal items at both ends are passed over; items that stand once in both texts are anchors, and the longest chain of
    them in the same order in both cuts the rest into gaps (patience diff, Cohen 2009). That much is O(n log n).
 2. A small gap goes to `difflib`, whose time is quadratic and worse; a large one, or any once WORK is used up, is shown
-   as wholly replaced. So two novels take no longer than a second or two, whatever is in them.
+   as wholly replaced. Two unlike halves of a novel, 268,000 characters each, took 0.4 s.
 3. What differs by lines is compared again by units in the same way. Equal units between two changes that are longer
    than they are counted as changed: three sentences that share nothing but 的 are not interleaved.
 """
@@ -23,10 +23,12 @@ Kind = Literal["=", "-", "+"]
 POPULAR_FROM = 200
 """Items of the second side from which on difflib passes over items that make up more than 1 % of it."""
 GAP, SMALL_GAP = 1 << 20, 1 << 16
-"""Product of the lengths of the two sides up to which a gap goes to difflib, with and without that: 1024 Han characters
-against 1024 take 25 ms, the worst (two periods) a second; without it 512 against 512 took a second at worst."""
-WORK = 1 << 22
-"""Sum of those products in one comparison of units, and in the one of lines."""
+"""Product of the lengths of the two sides up to which a gap goes to difflib, with and without that: 1024 items against
+1024 took 9 ms at worst with it; 328 against 198 of two periods took 150 ms without."""
+POPULAR_COST = 8
+WORK = 1 << 27
+"""What difflib may do in the comparison of lines, and in those of units: the product of a gap's sides times the shorter
+one, to which its time is in proportion at worst (1.2 s for 10^8), or times POPULAR_COST where items are passed over."""
 
 _HAN_AND_KANA = "\u3005-\u3007\u3021-\u303c\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _UNITS = re.compile(rf"[{_HAN_AND_KANA}]|(?:(?![{_HAN_AND_KANA}])[\w\u0300-\u036f])+|\n|[^\S\n]+|.", re.DOTALL)
@@ -154,9 +156,10 @@ class _Matcher:
         if head:
             yield True, a0, a0 + head, b0, b0 + head
         a0, b0, product = a0 + head, b0 + head, (a1 - a0 - head - tail) * (b1 - b0 - head - tail)
-        gap = GAP if b1 - tail - b0 >= POPULAR_FROM else SMALL_GAP
-        if 0 < product <= min(gap, self._left):
-            self._left -= product
+        popular = b1 - tail - b0 >= POPULAR_FROM
+        work = product * (POPULAR_COST if popular else min(a1 - tail - a0, b1 - tail - b0))
+        if 0 < product <= (GAP if popular else SMALL_GAP) and work <= self._left:
+            self._left -= work
             matcher = SequenceMatcher(None, a[a0 : a1 - tail], b[b0 : b1 - tail])
             for tag, i0, i1, j0, j1 in matcher.get_opcodes():
                 yield tag == "equal", a0 + i0, a0 + i1, b0 + j0, b0 + j1
