@@ -65,7 +65,8 @@ def build(
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
     earlier = open_earlier(against, recipe.dedupe)
-    listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
+    roots = [absolute(corpus) for corpus in corpora]
+    listing = find_files(roots, exclude=[str(out)])
     if not listing.files:
         raise InputError(_nothing_found(corpora, out, listing))
     folder = BuildFolder(Path(absolute(str(out))))
@@ -74,6 +75,7 @@ def build(
             folder.clear()
         signatures = [file.xxh3 for file in earlier.files]
         folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, signatures))
+        folder.remember_corpus(roots)
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
