@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from glmdata.balance import require_languages
+from glmdata.corpus.benchmarks import Benchmark, find_benchmarks
 from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import ConfigError, InputError
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import Plan, balance
+from glmdata.pipelines.benchmarks import index_benchmarks
+from glmdata.pipelines.clean import clean
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
 from glmdata.pipelines.folder import BuildFolder, identity_of
@@ -62,6 +65,7 @@ def build(
     if not str(out).isprintable():
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
+    benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
     listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
     if not listing.files:
         raise InputError(_nothing_found(corpora, out, listing))
@@ -69,7 +73,7 @@ def build(
     with folder.locked():
         if fresh:
             folder.clear()
-        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files))
+        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, benchmarks))
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
@@ -81,9 +85,8 @@ def build(
         try:
             progress.message(f"{describe_files(listing)}; {executor.name}")
             engine = Engine(folder.work, executor, progress)
-            made = _run(
-                engine, folder, listing, recipe, tokenizer, absolute(tokenizer_path) if tokenizer_path else None
-            )
+            given = absolute(tokenizer_path) if tokenizer_path else None
+            made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given)
             return replace(made, folder=out)
         finally:
             executor.close()
@@ -93,14 +96,18 @@ def _run(
     engine: Engine,
     folder: BuildFolder,
     listing: Listing,
+    benchmarks: Sequence[Benchmark],
     recipe: Recipe,
     tokenizer: Tokenizer | None,
     tokenizer_path: str | None,
 ) -> Built:
+    index = index_benchmarks(engine, benchmarks, recipe)
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
     hints = _hints(listing, partitions, recipe)
-    deduplicated = deduplicate(engine, partitions, recipe)
+    cleaned = clean(engine, partitions, deduplicate(engine, partitions, recipe), index, recipe)
+    partitions, deduplicated = cleaned.partitions, cleaned.deduplicated
+    hints += cleaned.hints
     try:
         require_languages(deduplicated.language_bytes, recipe.balance.languages, recipe.balance.strategy)
     except InputError as error:
@@ -116,7 +123,9 @@ def _run(
     assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan)
-    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints)
+    report = build_report(
+        engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
+    )
     return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
 
 

@@ -191,7 +191,7 @@ def _check_size(size: int) -> None:
 @njit(nogil=True, cache=True)
 def shingle_text(data, start, end, entries, expansions, size, hashes):  # type: ignore[no-untyped-def]
     """Kernel: write the 64-bit shingle hashes of data[start:end] to `hashes` (see `shingle_capacity`); their number."""
-    count = _hash_units(data, start, end, entries, expansions, hashes)
+    count = hash_units(data, start, end, entries, expansions, hashes, None, None, None)
     if count == 0:
         if start == end:
             return 0
@@ -216,9 +216,14 @@ def shingle_text(data, start, end, entries, expansions, size, hashes):  # type: 
 
 
 @njit(nogil=True, cache=True)
-def _hash_units(data, start, end, entries, expansions, units):  # type: ignore[no-untyped-def]
-    """Write the 64-bit hash of every unit of data[start:end] to `units`; their number."""
+def hash_units(data, start, end, entries, expansions, units, letters, begins, ends):  # type: ignore[no-untyped-def]
+    """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number.
+
+    Where the arrays are not None, which costs nothing where they are: `letters` takes the letters and digits of each
+    word, 0 for a single character; `begins` and `ends` where each unit lies in `data`, from `start`.
+    """
     count, word, in_word, at = 0, WORD_SEED, False, start
+    begin, size = start, 0
     while at < end:
         code = np.int64(data[at])
         width = 1 if code < 0x80 else 2 if code < 0xE0 else 3 if code < 0xF0 else 4
@@ -231,6 +236,7 @@ def _hash_units(data, start, end, entries, expansions, units):  # type: ignore[n
         elif width == 4:
             code = (code & 0x07) << 18 | np.int64(data[at + 1] & 0x3F) << 12
             code |= np.int64(data[at + 2] & 0x3F) << 6 | (data[at + 3] & 0x3F)
+        here = at
         at += width
         if code < BMP_SIZE:
             entry = np.int64(entries[code])
@@ -238,20 +244,42 @@ def _hash_units(data, start, end, entries, expansions, units):  # type: ignore[n
         else:  # plane 14 holds variation selectors and tags
             kind, value = np.int64(MARK if code >> 16 == 14 else SINGLE), code
         if kind == WORD or (kind == MARK and in_word):
+            if letters is not None:
+                size = size + (kind == WORD) if in_word else 1
+            if begins is not None and not in_word:
+                begin = here
             word, in_word = _extend(word, value), True
         elif kind == EXPANSION:
+            if letters is not None:
+                size = size + 1 if in_word else 1
+            if begins is not None and not in_word:
+                begin = here
             for part in expansions[value]:
                 word = _extend(word, part) if part else word
             in_word = True
         elif kind in (SEPARATOR, SINGLE):
             if in_word:
                 units[count] = mix64(word)
+                if letters is not None:
+                    letters[count] = size
+                if begins is not None:
+                    begins[count] = begin - start
                 count, word, in_word = count + 1, WORD_SEED, False
             if kind == SINGLE:
                 units[count] = mix64(np.uint64(value))
+                if letters is not None:
+                    letters[count] = 0
+                if begins is not None:
+                    begins[count], ends[count] = here - start, at - start
                 count += 1
+        if begins is not None and in_word and kind != IGNORED:
+            ends[count] = at - start
     if in_word:
         units[count] = mix64(word)
+        if letters is not None:
+            letters[count] = size
+        if begins is not None:
+            begins[count] = begin - start
         count += 1
     return count
 
