@@ -139,7 +139,8 @@ class DecontaminationSettings(Section):
     """Fields of their records that are compared; without any, every string in a record is."""
     ngram_size: int = Field(13, ge=4, le=100)
     """Words that a document has in common with a benchmark, in a row (a Han or kana character is half a word), to be
-    contaminated; 13 as in GPT-3 (Brown et al. 2020, appendix C). Benchmark texts of 8 words and more are found whole."""
+    contaminated; 13 as in GPT-3 (Brown et al. 2020, appendix C). Shorter benchmark texts of 8 words and more are found
+    whole."""
     action: Literal["remove", "cut"] = "remove"
     """remove: such documents leave with outcome `contaminated`. cut: only the sentences with matches go, and documents
     of fewer than `paragraphs.min_left` characters then leave as `too_short`."""

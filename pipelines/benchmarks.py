@@ -82,7 +82,7 @@ def index_files(arguments: BenchmarkArguments, attempt: Attempt) -> dict[str, An
     """Read all benchmarks. Writes index.arrow, one row of lists."""
     record_files: list[int] = []
     record_numbers: list[int] = []
-    parts = [part for part in _parts(arguments, record_files, record_numbers)]
+    parts = list(_parts(arguments, record_files, record_numbers))
     index = join_indexed(parts, arguments.ngram_size)
     ignored = sum(part.too_short for part in parts)
     if not len(index.grams) + len(index.shorts):

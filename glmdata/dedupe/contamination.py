@@ -95,7 +95,8 @@ def index_texts(texts: Texts, owners: npt.NDArray[np.int64], ngram_size: int) ->
     counts = np.zeros(2, np.int64)
     room = (units, letters, stops)
     _index(data, starts, *fold_tables(), _powers(need), need, least, *room, grams, gram_texts, kinds, counts)
-    grams, found, kinds = (column[: counts[0]] for column in (grams, owners[gram_texts[: counts[0]]], kinds))
+    count = int(counts[0])
+    grams, kinds, found = grams[:count], kinds[:count], owners[gram_texts[:count]]
     first, first_owners = _smallest_owner(grams[kinds == GRAM], found[kinds == GRAM])
     shorts, short_owners = _smallest_owner(grams[kinds == SHORT], found[kinds == SHORT])
     return IndexedTexts(

@@ -140,13 +140,14 @@ def _count_lines(data, starts, counts):  # type: ignore[no-untyped-def]
     lines, longest = np.int64(0), np.int64(0)
     for i in range(len(starts) - 1):
         begin = np.int64(starts[i])
-        for at in range(np.int64(starts[i]), np.int64(starts[i + 1])):
+        end = np.int64(starts[i + 1])
+        for at in range(begin, end):
             if data[at] == 10:
                 lines += at > begin
                 longest = max(longest, at - begin)
-                begin = at + 1
-        lines += np.int64(starts[i + 1]) > begin
-        longest = max(longest, np.int64(starts[i + 1]) - begin)
+                begin = np.int64(at + 1)
+        lines += end > begin
+        longest = max(longest, end - begin)
     counts[0], counts[1] = lines, longest
 
 
@@ -168,7 +169,7 @@ def _find(  # type: ignore[no-untyped-def]
                 whole, length = PARAGRAPH_SEED, 0
                 for k in range(found):
                     whole = whole * PARAGRAPH_FACTOR + units[k]
-                    length += letters[k] if letters[k] else SINGLE_LENGTH
+                    length += letters[k] or SINGLE_LENGTH
                 hashes[count], lengths[count] = mix64(whole), length
                 begins[count], ends[count] = begin - low, end - low
                 count += 1
