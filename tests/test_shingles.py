@@ -74,6 +74,7 @@ def set_of(text: str, size: int = 5) -> np.ndarray:
 
 
 @given(TEXTS, st.integers(1, 7))
+@settings(deadline=None)
 def test_hashes_are_equal_where_shingles_are_equal(text: str, size: int) -> None:
     expected, actual = shingles_of(text, size), shingle_hashes(text, size)
     assert actual.dtype == np.uint32
@@ -82,6 +83,7 @@ def test_hashes_are_equal_where_shingles_are_equal(text: str, size: int) -> None
 
 
 @given(TEXTS, TEXTS, TEXTS, st.integers(1, 6))
+@settings(deadline=None)
 def test_jaccard_is_that_of_the_sets_of_shingles(start: str, middle: str, end: str, size: int) -> None:
     texts = [start + middle, middle + end]
     a, b = (set(shingles_of(text, size)) for text in texts)
@@ -90,6 +92,7 @@ def test_jaccard_is_that_of_the_sets_of_shingles(start: str, middle: str, end: s
 
 
 @given(st.lists(TEXTS, max_size=6), st.data())
+@settings(deadline=None)
 def test_sets_of_chosen_rows_hold_the_hashes_of_each_text_once_and_ascending(
     texts: list[str], data: st.DataObject
 ) -> None:
@@ -148,6 +151,7 @@ def test_units_are_counted_as_readers_would(text: str, count: int) -> None:
 
 
 @given(TEXTS, TEXTS)
+@settings(deadline=None)
 def test_short_texts_are_alike_only_if_their_units_are_equal(one: str, other: str) -> None:
     a, b = units_of(one), units_of(other)
     if 0 < len(a) < 5 and 0 < len(b) < 5:
@@ -178,7 +182,7 @@ def test_lone_surrogates_separate_words() -> None:
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_bytes_that_are_not_utf8_are_read_within_their_bounds(data: bytes) -> None:
     """Arrow does not check what it is told is UTF-8."""
     texts = pa.StringArray.from_buffers(
@@ -196,6 +200,7 @@ def array_forms(texts: list[str]) -> Iterator[pa.Array]:
 
 
 @given(st.lists(TEXTS, max_size=5))
+@settings(deadline=None)
 def test_strings_and_every_layout_of_arrow_strings_give_the_same_bytes(texts: list[str]) -> None:
     expected = [text.encode() for text in texts]
     for form in (texts, *array_forms(texts)):

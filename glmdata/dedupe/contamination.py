@@ -128,7 +128,7 @@ def join_indexed(parts: Iterable[IndexedTexts], ngram_size: int) -> GramIndex:
         filter=_filter_of(grams),
         shorts=shorts,
         short_owners=short_owners,
-        pair_filter=_filter_of(pairs) if len(pairs) else np.zeros(0, np.uint64),
+        pair_filter=_filter_of(pairs) if len(pairs) else read_only(np.zeros(0), np.uint64),
     )
 
 

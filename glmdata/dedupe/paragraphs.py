@@ -5,7 +5,8 @@
 2. Each document counts once for each of its paragraphs. *Repeated* are the paragraphs of more than `max_documents`.
 3. What is cut are runs of repeated paragraphs, if they are long enough together: the short items of a menu and the
    last words of a wrapped licence go with their neighbours, a heading that many documents have stays where it is. The
-   last paragraph of a run stays as well if it is short and something follows, for it may be the heading of that.
+   last paragraph of a run stays as well if it is short, something follows, and before it is a blank line or a long
+   paragraph: it is rather the heading of what follows than an item of a menu.
 
 Length is counted in letters and digits, a Han or kana character as two of them. Two paragraphs have one hash with
 probability 2^-64: among 10^10 different ones each is taken for one of 10^7 repeated ones with probability 5e-13.
@@ -194,9 +195,10 @@ def _find_runs(  # type: ignore[no-untyped-def]
                 total += lengths[last]
                 last += 1
             following = last
-            if last < offsets[i + 1] and lengths[last - 1] < min_characters:
-                last -= 1
-                total -= lengths[last]
+            if last < offsets[i + 1] and last - first > 1 and lengths[last - 1] < min_characters:
+                if lengths[last - 2] >= min_characters or begins[last - 1] > ends[last - 2] + 1:
+                    last -= 1
+                    total -= lengths[last]
             if total >= min_characters:
                 stretches[count, 0] = 0 if first == offsets[i] else begins[first]
                 stretches[count, 1] = text_bytes[i] if last == offsets[i + 1] else ends[last - 1]
