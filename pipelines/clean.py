@@ -101,13 +101,17 @@ def clean(
         partitions=cleaned,
         deduplicated=replace(deduplicated, signs=signs, language_bytes=left),
         figures={**figures, **({"benchmarks": benchmarks.counts} if benchmarks else {})},
-        hints=_hints(benchmarks),
+        hints=_hints(benchmarks, 0 if any(left.values()) else sum(result.counts["removed"] for result in results)),
     )
 
 
-def _hints(benchmarks: BenchmarkIndex | None) -> list[str]:
-    ignored = benchmarks.counts["ignored_texts"] if benchmarks else 0
-    return [f"{ignored:,} texts of the benchmarks are too short to be looked for"] if ignored else []
+def _hints(benchmarks: BenchmarkIndex | None, removed_last: int) -> list[str]:
+    hints = []
+    if benchmarks and benchmarks.counts["ignored_texts"]:
+        hints.append(f"{benchmarks.counts['ignored_texts']:,} texts of the benchmarks are too short to be looked for")
+    if removed_last:
+        hints.append(f"cleaning removed the last {removed_last:,} documents (paragraphs, decontamination)")
+    return hints
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,7 +153,7 @@ def clean_partition(arguments: CleanArguments, attempt: Attempt) -> dict[str, An
             _cut_contaminated(survivors, opened)
     _remove_too_short(survivors, arguments.paragraphs.min_left)
     if not survivors.notes:
-        return {"records": len(rows), "gone_bytes": {}, "figures": {}}
+        return {"records": len(rows), "removed": 0, "gone_bytes": {}, "figures": {}}
     sizes = _write(attempt, documents, signs, rows, survivors)
     gone: Counter[str] = Counter()
     before = signs["length"].to_numpy()[rows]
@@ -159,6 +163,7 @@ def clean_partition(arguments: CleanArguments, attempt: Attempt) -> dict[str, An
     survivors.figures["documents_cut"] = int((survivors.was_cut & (survivors.outcomes == Outcome.KEPT)).sum())
     return {
         "records": len(rows),
+        "removed": int((survivors.outcomes != Outcome.KEPT).sum()),
         "text_bytes": int(sizes.sum()),
         "gone_bytes": dict(sorted(gone.items())),
         "figures": dict(sorted(survivors.figures.items())),

@@ -24,7 +24,7 @@ from glmdata.dedupe.paragraphs import (
     repeated_runs,
 )
 from glmdata.pipelines.build import Built
-from glmdata.pipelines.engine import Attempt
+from glmdata.pipelines.engine import Attempt, FileRef
 from glmdata.pipelines.paragraphs import (
     JoinArguments,
     RepeatedArguments,
@@ -49,14 +49,12 @@ def letters_of(text: str) -> int:
     total = 0
     for character in text:
         code = ord(character)
-        folded = character
         if code < 0x10000:
             units = units_of(character)
             kind = kind_of(units[0][0]) if units else "none"
             total += {"word": 1, "single": 2}.get(kind, 0)
         elif code >> 16 != 14:
             total += 2
-        del folded
     return total
 
 
@@ -103,7 +101,9 @@ def test_paragraphs_are_lines_with_units(texts: list[str]) -> None:
     ]
 
 
-@given(st.lists(st.lists(st.sampled_from("天 地 a A ab ! -".split()), max_size=6), max_size=6), st.integers(1, 5))
+@given(
+    st.lists(st.lists(st.sampled_from(("天", "地", "a", "A", "ab", "!")), max_size=6), max_size=6), st.integers(1, 5)
+)
 @settings(deadline=None)
 def test_a_document_counts_once_for_a_paragraph(documents: list[list[str]], parts: int) -> None:
     texts = ["\n".join(lines) for lines in documents]
@@ -189,8 +189,7 @@ def test_a_cut_leaves_the_stronger_of_the_separations_around_it(
 
 def joined(before: str, after: str, at_start: bool) -> str:
     """What stands in the place of a cut."""
-    head, newline, indent = after.rpartition("\n")
-    del head
+    _, newline, indent = after.rpartition("\n")
     indent = indent if newline else ""
     if at_start:
         return indent
@@ -245,9 +244,7 @@ def test_ranges_give_what_one_range_gives(tmp_path: Path) -> None:
         assert found.tolist() == [value in set(expected) for value in every.tolist()]
 
 
-def committed(attempt: Attempt, name: str, work: Path):  # type: ignore[no-untyped-def]
-    from glmdata.pipelines.engine import FileRef
-
+def committed(attempt: Attempt, name: str, work: Path) -> FileRef:
     return FileRef(path=str(attempt.files[name].relative_to(work)), bytes=0, xxh3="")
 
 

@@ -195,10 +195,10 @@ def _find_runs(  # type: ignore[no-untyped-def]
                 total += lengths[last]
                 last += 1
             following = last
-            if last < offsets[i + 1] and last - first > 1 and lengths[last - 1] < min_characters:
-                if lengths[last - 2] >= min_characters or begins[last - 1] > ends[last - 2] + 1:
-                    last -= 1
-                    total -= lengths[last]
+            short = last < offsets[i + 1] and last - first > 1 and lengths[last - 1] < min_characters
+            if short and (lengths[last - 2] >= min_characters or begins[last - 1] > ends[last - 2] + 1):
+                last -= 1
+                total -= lengths[last]
             if total >= min_characters:
                 stretches[count, 0] = 0 if first == offsets[i] else begins[first]
                 stretches[count, 1] = text_bytes[i] if last == offsets[i + 1] else ends[last - 1]
