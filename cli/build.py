@@ -35,6 +35,12 @@ MUCH_PADDING = 0.25
     help="SentencePiece model; without it one is trained on the corpus.",
 )
 @click.option(
+    "--against",
+    multiple=True,
+    metavar="DIR",
+    help="Leave out what this earlier build, or index of `glmdata dedupe index`, holds. Repeat it for each.",
+)
+@click.option(
     "--set",
     "overrides",
     multiple=True,
@@ -63,6 +69,7 @@ def command(
     out: Path,
     recipe: str,
     tokenizer: str | None,
+    against: tuple[str, ...],
     overrides: tuple[str, ...],
     address: str,
     workers: int | None,
@@ -92,6 +99,7 @@ def command(
             make_executor=lambda size: choose_executor(address, workers, size),
             progress=progress,
             tokenizer_path=tokenizer,
+            against=against,
             fresh=fresh,
         )
     finally:

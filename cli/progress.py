@@ -15,8 +15,12 @@ _DOING = {
     "benchmarks": "read benchmarks",
     "ingest": "read files",
     "sign": "language, hashes",
+    "gather": "order by likeness",
     "match": "find duplicates",
-    "cluster": "choose survivors",
+    "verify": "compare texts",
+    "spread": "join duplicates",
+    "route": "join duplicates",
+    "settle": "choose survivors",
     "paragraphs": "count paragraphs",
     "repeated": "shared paragraphs",
     "join": "shared paragraphs",
@@ -30,6 +34,7 @@ _DOING = {
     "assemble": "mask spans",
     "shards": "write shards",
     "ledger": "write ledger",
+    "index": "write signatures",
 }
 _UNITS = {"assemble": "samples", "shards": "samples", "benchmarks": "records"}
 WIDE = 100

@@ -89,28 +89,40 @@ class LanguageSettings(Section):
 
 
 class DedupeSettings(Section):
-    """Exact and near duplicates (MinHash over 5-shingles of Han characters and words)."""
+    """Exact and near duplicates (MinHash over shingles of Han characters and words)."""
 
     exact: bool = True
-    """Whether documents of equal text are removed but one."""
+    """Whether of documents whose text differs in nothing but case, width, white space and punctuation one is kept."""
     near: bool = True
-    """Whether documents of similar text are removed but one."""
+    """Whether documents of similar text are removed but one; the exact ones with them."""
     shingle_size: int = Field(5, ge=1, le=64)
     """Units (Han and kana characters, words) in a shingle."""
     num_perm: int = Field(128, ge=16, le=1024)
     """Permutations of a MinHash signature."""
-    num_bands: int = Field(18, ge=1)
-    """Bands of the signature; two documents that agree in one are compared."""
-    rows_per_band: int = Field(7, ge=1)
+    num_bands: int | None = Field(None, ge=1)
+    """Bands of the signature; two documents that agree in one are compared. null: what finds pairs of the threshold
+    best, by datasketch's optimiser: 18 bands of 7 rows for 0.75 and 128 permutations."""
+    rows_per_band: int | None = Field(None, ge=1)
     """18 x 7 finds pairs of similarity s with probability 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8."""
     jaccard_threshold: float = Field(0.75, gt=0, le=1)
-    """Pairs found by bands are removed only if their true similarity reaches this."""
+    """Documents go only if their similarity to one that stays reaches this."""
+    verify: bool = True
+    """Whether pairs found by bands are compared by their true similarity. Without, all that hang together by bands are
+    taken for duplicates of the best among them, which is quicker and may remove some that are less alike."""
     seed: int = Field(1, ge=0, lt=1 << 32)
     """Of the permutations; that of datasketch by default."""
+    source_priority: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=250)
+    """Of duplicates the one stays whose file matches an earlier pattern, as in ["wiki/*", "books/*"]; then the longer
+    one. Files that match none come last."""
+    index: bool = True
+    """Whether the build keeps the signatures of its documents, 550 bytes each, so that later builds can leave out what
+    it holds (--against)."""
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "DedupeSettings":
-        if self.num_bands * self.rows_per_band > self.num_perm:
+        if (self.num_bands is None) != (self.rows_per_band is None):
+            raise ValueError("give both num_bands and rows_per_band, or neither")
+        if self.num_bands and self.rows_per_band and self.num_bands * self.rows_per_band > self.num_perm:
             raise ValueError(
                 f"num_bands {self.num_bands} x rows_per_band {self.rows_per_band} needs "
                 f"{self.num_bands * self.rows_per_band} permutations, num_perm is {self.num_perm}"

@@ -12,6 +12,7 @@ from glmdata.balance import require_languages
 from glmdata.corpus.benchmarks import Benchmark, find_benchmarks
 from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import ConfigError, InputError
+from glmdata.pipelines.against import Earlier, open_earlier
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import Plan, balance
 from glmdata.pipelines.benchmarks import index_benchmarks
@@ -55,9 +56,10 @@ def build(
     make_executor: Callable[[int], Executor],
     progress: Progress,
     tokenizer_path: str | None = None,
+    against: Sequence[str] = (),
     fresh: bool = False,
 ) -> Built:
-    """Build `corpora` into `out`, resuming what is committed there.
+    """Build `corpora` into `out`, resuming what is committed there; what the builds `against` hold is left out.
 
     `make_executor` is called with the bytes of the input, and only if there is work to do.
     Raises GlmdataError of the kind that fits; whatever happens, `out` holds a whole build or none.
@@ -65,6 +67,7 @@ def build(
     if not str(out).isprintable():
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
+    earlier = open_earlier(against, recipe.dedupe)
     benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
     listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
     if not listing.files:
@@ -73,7 +76,9 @@ def build(
     with folder.locked():
         if fresh:
             folder.clear()
-        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, benchmarks))
+        signatures = [file.xxh3 for file in earlier.files]
+        made_of = identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, signatures, benchmarks)
+        folder.claim(made_of)
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
@@ -86,7 +91,7 @@ def build(
             progress.message(f"{describe_files(listing)}; {executor.name}")
             engine = Engine(folder.work, executor, progress)
             given = absolute(tokenizer_path) if tokenizer_path else None
-            made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given)
+            made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given, earlier)
             return replace(made, folder=out)
         finally:
             executor.close()
@@ -100,12 +105,13 @@ def _run(
     recipe: Recipe,
     tokenizer: Tokenizer | None,
     tokenizer_path: str | None,
+    earlier: Earlier,
 ) -> Built:
     index = index_benchmarks(engine, benchmarks, recipe)
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
     hints = _hints(listing, partitions, recipe)
-    cleaned = clean(engine, partitions, deduplicate(engine, partitions, recipe), index, recipe)
+    cleaned = clean(engine, partitions, deduplicate(engine, partitions, recipe, earlier), index, recipe)
     partitions, deduplicated = cleaned.partitions, cleaned.deduplicated
     hints += cleaned.hints
     try:
@@ -122,7 +128,7 @@ def _run(
     plan = balance(engine, bins, streams, recipe)
     assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
-    ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan)
+    ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan, recipe.dedupe, earlier)
     report = build_report(
         engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
     )
@@ -152,8 +158,9 @@ def _publish(
         )
     named = {"tokenizer.model": model}
     for number, result in enumerate(ledgers):
-        for kind in ("ledger", "quarantine"):
-            named[f"{kind}/part-{number:05d}-of-{len(ledgers):05d}.parquet"] = result.files[f"{kind}.parquet"]
+        for file_name, file in sorted(result.files.items()):
+            kind, _, ending = file_name.partition(".")
+            named[f"{kind}/part-{number:05d}-of-{len(ledgers):05d}.{ending}"] = file
     for name, file in named.items():
         folder.publish(engine.path(file), name)
         files[name] = FileEntry(bytes=file.bytes, xxh3=file.xxh3)

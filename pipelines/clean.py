@@ -21,7 +21,7 @@ from glmdata.dedupe.contamination import cut_sentences, find_grams
 from glmdata.dedupe.cutting import cut
 from glmdata.dedupe.paragraphs import find_paragraphs, lengths_of, repeated_runs
 from glmdata.pipelines.benchmarks import BenchmarkIndex, OpenIndex, open_index
-from glmdata.pipelines.dedupe import Deduplicated, surviving_rows
+from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.paragraphs import find_repeated, repeated_members
 from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_batches, write_columns
@@ -50,7 +50,7 @@ class CleanArguments:
 
     partition: Partition
     signs: FileRef
-    duplicates: Any
+    duplicates: Duplicates
     repeated: FileRef | None
     index: FileRef | None
     paragraphs: ParagraphSettings

@@ -26,20 +26,25 @@ _FOLDERS = {
     "shards": ("part-*-of-*.arrow",),
     "ledger": ("part-*-of-*.parquet",),
     "quarantine": ("part-*-of-*.parquet",),
+    "signatures": ("part-*-of-*.arrow",),
 }
 
 
 def identity_of(
-    recipe: Recipe, tokenizer: str | None, files: Sequence[InputFile], benchmarks: Sequence[Benchmark]
+    recipe: Recipe,
+    tokenizer: str | None,
+    files: Sequence[InputFile],
+    earlier: Sequence[str] = (),
+    benchmarks: Sequence[Benchmark] = (),
 ) -> dict[str, Any]:
-    """What a build is made of.
-
-    Recipe, hash of the given tokenizer, inputs (uri, size, time of last change), benchmarks (uri, hash).
+    """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change), the
+    digests of the signatures it leaves out, and benchmarks (uri, hash).
     """
     return {
         "versions": versions(),
         "recipe": recipe.model_dump(mode="json"),
         "tokenizer": tokenizer,
+        "against": list(earlier),
         "inputs": [[file.uri, file.size, file.mtime_ns] for file in files],
         "benchmarks": [[file.uri, file.xxh3] for file in benchmarks],
     }
@@ -141,7 +146,8 @@ class BuildFolder:
         """Make the build visible by one rename, then remove the work."""
         with storage_errors("publishing"):
             for name in (*_FOLDERS, "."):
-                sync_folder(self.path / name)
+                if (self.path / name).is_dir():
+                    sync_folder(self.path / name)
             write_whole(self.path / "manifest.json", manifest.encode())
         self.remove_work()
 
@@ -179,6 +185,8 @@ def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     found = describe_difference(mine.get("recipe", {}), theirs.get("recipe", {}))
     if mine.get("tokenizer") != theirs.get("tokenizer"):
         found.append("another tokenizer")
+    if mine.get("against") != theirs.get("against"):
+        found.append("another --against")
     found += describe_difference(mine.get("versions", {}), theirs.get("versions", {}))
     for name, files in (("inputs", "corpus files"), ("benchmarks", "benchmark files")):
         inputs, others = ({uri: rest for uri, *rest in identity.get(name, ())} for identity in (mine, theirs))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from glmdata.dedupe.paragraphs import are_members, count_documents, find_paragraphs, merge_counts
-from glmdata.pipelines.dedupe import Deduplicated, surviving_rows
+from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_batches, write_columns
 
@@ -38,7 +38,7 @@ class CountArguments:
 
     partitions: tuple[Partition, ...]
     signs: tuple[FileRef, ...]
-    duplicates: Any
+    duplicates: Duplicates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ partition, columns with one row a record in the same order, so nothing has to be
 (partition << 32) | row.
 """
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,10 @@ __all__ = [
     "number_parts",
     "read_columns",
     "read_documents",
+    "read_range",
+    "runs_of",
     "write_columns",
+    "write_ranges",
 ]
 
 
@@ -91,6 +95,48 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
+
+
+def write_ranges(
+    path: str, columns: Mapping[str, npt.NDArray[np.uint64]], place: npt.NDArray[np.int64], parts: int
+) -> None:
+    """Write rows as an Arrow IPC file with a record batch for each of `parts` ranges, so that one reads its own alone.
+
+    Args: columns: uint64[n] each. place: int64[n], the range of each row; rows of a range keep their order.
+    """
+    order = np.argsort(place.astype(np.uint16) if parts <= 1 << 16 else place, kind="stable")  # 16 bits: a radix sort
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=parts))]).tolist()
+    ordered = {name: column[order] for name, column in columns.items()}
+    schema = pa.schema([pa.field(name, pa.uint64(), nullable=False) for name in columns])
+    batches = (
+        pa.RecordBatch.from_arrays([pa.array(column[start:stop]) for column in ordered.values()], schema=schema)
+        for start, stop in itertools.pairwise(bounds)
+    )
+    write_batches(path, schema, batches)
+
+
+def read_range(
+    attempt: Attempt, files: Sequence[FileRef], part: int, columns: Sequence[str]
+) -> list[npt.NDArray[np.uint64]]:
+    """One range of files written by `write_ranges`, joined: uint64[n] for each column.
+
+    Read, not mapped: pages of mapped files would count as memory of the process, and it may map 65,530 at most.
+    """
+    found: list[list[npt.NDArray[np.uint64]]] = [[np.zeros(0, np.uint64)] for _ in columns]
+    for file in files:
+        with pa.OSFile(attempt.input(file)) as source:
+            batch = pa.ipc.open_file(source).get_batch(part)
+        for values, name in zip(found, columns, strict=True):
+            values.append(batch[name].to_numpy())
+    return [np.concatenate(values) for values in found]
+
+
+def runs_of(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """(value, start, stop) of each run of equal values."""
+    cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    for start, stop in itertools.pairwise(cuts):
+        if stop > start:
+            yield int(values[start]), start, stop
 
 
 def document_numbers(partition: int, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:

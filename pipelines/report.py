@@ -1,6 +1,6 @@
 """What happened to every record: the ledger, the quarantine, and the figures of the build.
 
-ledger  a run of partitions -> one ledger file and one quarantine file
+ledger  a run of partitions -> one ledger file, one quarantine file, and the signatures of what is kept
 """
 
 import re
@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from glmdata.corpus.documents import Outcome
+from glmdata.pipelines.against import Earlier
 from glmdata.pipelines.balance import Plan
-from glmdata.pipelines.dedupe import Deduplicated, duplicates_of
+from glmdata.pipelines.dedupe import Deduplicated, Duplicates, duplicates_of
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
+from glmdata.pipelines.index import write_signatures
 from glmdata.pipelines.partitions import Partition, number_parts, read_columns, read_documents
+from glmdata.recipe import DedupeSettings
 
 __all__ = ["LEDGER_SCHEMA", "QUARANTINE_SCHEMA", "build_report", "write_ledger"]
 
@@ -60,8 +63,13 @@ class LedgerArguments:
     partitions: tuple[Partition, ...]
     signs: tuple[FileRef, ...]
     tokens: tuple[FileRef, ...]
-    duplicates: FileRef
+    duplicates: Duplicates
     plan: Plan
+    signatures: tuple[FileRef, ...]
+    """Empty where the build keeps none."""
+    dedupe: DedupeSettings
+    sources: tuple[str, ...]
+    """Fingerprint of the earlier build that each file of `--against` belongs to."""
 
 
 def write_ledger(
@@ -70,8 +78,13 @@ def write_ledger(
     deduplicated: Deduplicated,
     tokens: Sequence[FileRef],
     plan: Plan,
+    dedupe: DedupeSettings,
+    earlier: Earlier,
 ) -> list[Result]:
-    """Run the stage; each result has ledger.parquet and quarantine.parquet, and its outcomes as counts."""
+    """Run the stage; each result has ledger.parquet, quarantine.parquet, its outcomes as counts, and, if the recipe
+    wants an index, signatures.arrow.
+    """
+    indexed = dedupe.index and dedupe.near
     jobs = []
     for group in _groups(partitions):
         arguments = LedgerArguments(
@@ -80,6 +93,9 @@ def write_ledger(
             tokens=tuple(tokens[number] for number in group),
             duplicates=deduplicated.duplicates,
             plan=plan,
+            signatures=tuple(deduplicated.signatures[number] for number in group) if indexed else (),
+            dedupe=dedupe,
+            sources=earlier.sources,
         )
         jobs.append(Job(function=ledger, arguments=arguments, weight=sum(p.rows for p in arguments.partitions)))
     return engine.run("ledger", jobs)
@@ -99,7 +115,7 @@ def _groups(partitions: Sequence[Partition]) -> Iterator[list[int]]:
 
 
 def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
-    """Join the stages' columns, row by row. Writes ledger.parquet and quarantine.parquet."""
+    """Join the stages' columns, row by row. Writes ledger.parquet, quarantine.parquet and signatures.arrow."""
     outcomes: Counter[str] = Counter()
     refusals: dict[str, tuple[int, str]] = {}
     with (
@@ -116,6 +132,9 @@ def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
                 rows = _quarantine(documents.take(pa.array(refused)), table.take(pa.array(refused)))
                 refused_file.write_batch(rows)
                 _add_refusals(refusals, [(kind_of(row["reason"]), 1, place_of(row)) for row in rows.to_pylist()])
+    if arguments.signatures:
+        kept = pc.equal(pq.read_table(attempt.output("ledger.parquet"), columns=["outcome"])["outcome"], "kept")
+        write_signatures(attempt, arguments.signs, arguments.signatures, np.asarray(kept), arguments.dedupe)
     most = sorted(((kind, *found) for kind, found in refusals.items()), key=lambda r: (-r[1], r[0]))
     return {
         "records": sum(outcomes.values()),
@@ -163,6 +182,13 @@ def _partition_ledger(
     scores, shares = signed["score"].to_numpy(), signed["share"].to_numpy()
     for row in np.flatnonzero(outcome == Outcome.LANGUAGE):
         detail[row] = f"score {scores[row]:.2f}, share {shares[row]:.2f}"
+    for row, same, source in zip(
+        gone, duplicates["same_bytes"].to_pylist(), duplicates["source"].to_pylist(), strict=True
+    ):
+        if source >= 0:
+            detail[row] = f"held by the earlier build {arguments.sources[source][:16]}"
+        elif outcome[row] == Outcome.EXACT_DUPLICATE and not same:
+            detail[row] = "differs in case, width, white space or punctuation"
     for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
         ends = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
         detail[row] = f"{detail[row]}; {ends}" if detail[row] else ends

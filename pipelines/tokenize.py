@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glmdata.errors import InputError
-from glmdata.pipelines.dedupe import Deduplicated, surviving_rows
+from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_columns
 from glmdata.randomness import mix64, purpose_key
@@ -41,7 +41,7 @@ class SampleArguments:
 
     partition: Partition
     signs: FileRef
-    duplicates: FileRef
+    duplicates: Duplicates
     shares: dict[str, int]
 
 
@@ -67,7 +67,7 @@ class TokenizeArguments:
 
     partition: Partition
     signs: FileRef
-    duplicates: FileRef
+    duplicates: Duplicates
     tokenizer: FileRef
     languages: tuple[str, ...]
     seed: int

@@ -32,8 +32,10 @@ OPTIONS = (
 STAGES = (
     "ingest",
     "sign",
+    "gather",
     "match",
-    "cluster",
+    "verify",
+    "settle",
     "sample",
     "train",
     "tokenize",
@@ -114,8 +116,8 @@ def test_every_record_has_one_row_and_its_outcome(built: Built) -> None:
         "quarantined": 4,
         "empty": 1,
         "language": 1,
-        "exact_duplicate": 1,
-        "near_duplicate": 2,
+        "exact_duplicate": 2,
+        "near_duplicate": 1,
     }
     assert len({row["document_id"] for row in rows}) == len(rows)
     assert len({(row["uri"], row["record"]) for row in rows}) == len(rows)
@@ -198,6 +200,7 @@ def test_a_build_holds_what_the_contract_says_and_nothing_else(built: Built) -> 
         ".build/identity.json",
         ".build/lock",
         "ledger/part-00000-of-00001.parquet",
+        "signatures/part-00000-of-00001.arrow",
         "manifest.json",
         "quarantine/part-00000-of-00001.parquet",
         "report.json",

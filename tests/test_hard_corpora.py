@@ -12,7 +12,7 @@ from test_build import Stops, contents, ledger, run
 
 from glmdata.errors import InputError
 from glmdata.infilling.restore import restore
-from glmdata.pipelines import assemble, dedupe, merge
+from glmdata.pipelines import assemble, merge
 from glmdata.pipelines.build import Built
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
@@ -88,14 +88,6 @@ def test_merged_tokens_give_the_same_build(tmp_path: Path, monkeypatch: pytest.M
     merged = run(tmp_path / "corpus", tmp_path / "merged")
     assert "merge" in [stage["name"] for stage in merged.report["stages"]]
     assert contents(merged.folder) == contents(plain.folder)
-
-
-def test_keys_matched_in_parts_find_the_same_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_corpus(tmp_path / "corpus")
-    plain = run(tmp_path / "corpus", tmp_path / "plain")
-    monkeypatch.setattr(dedupe, "KEYS_PER_MATCH", 300)
-    parted = run(tmp_path / "corpus", tmp_path / "parted")
-    assert contents(parted.folder) == contents(plain.folder)
 
 
 def test_the_order_in_which_languages_are_written_has_no_part(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmdata.errors import ConfigError
-from glmdata.pipelines.dedupe import _wanted
+from glmdata.pipelines.sign import _wanted
 from glmdata.recipe import LanguageSettings
 from glmdata.text.chinese import SIMPLIFIED, TRADITIONAL
 from glmdata.text.language import ENGINES, LanguageGuess, identify, identify_array, identify_columns

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasketch import MinHash
+from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmdata.dedupe import minhash, shingles
-from glmdata.dedupe.minhash import band_keys, permutations, signatures
+from glmdata.dedupe.minhash import band_keys, comparison_checksum, optimal_bands, permutations, signatures
 from glmdata.dedupe.shingles import jaccard, shingle_hashes, shingle_sets
 
 TEXTS = st.lists(
@@ -165,3 +165,26 @@ def test_numbers_do_not_change_between_versions() -> None:
     signed = signatures(["GLM fills in blanks, 完形填空。"], 4)
     assert signed.tolist() == [[1550777213, 951648740, 1049247896, 516376050]]
     assert band_keys(signed, 2, 2).tolist() == [[11653207479496462309, 10870522279662703665]]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.75, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("num_perm", [16, 128, 200])
+@pytest.mark.parametrize(("verified", "weights"), [(True, (0.05, 0.95)), (False, (0.5, 0.5))])
+def test_bands_are_those_datasketch_chooses(
+    threshold: float, num_perm: int, verified: bool, weights: tuple[float, float]
+) -> None:
+    found = optimal_bands(threshold, num_perm, verified=verified)
+    if min(found) < 2:
+        return  # datasketch refuses a single band
+    lsh = MinHashLSH(threshold=threshold, num_perm=num_perm, weights=weights)
+    assert (lsh.b, lsh.r) == found
+
+
+def test_the_default_bands() -> None:
+    assert optimal_bands(0.75, 128) == (18, 7)
+
+
+def test_the_checksum_tells_rules_apart() -> None:
+    found = {comparison_checksum(*rules) for rules in ((128, 1, 5), (64, 1, 5), (128, 2, 5), (128, 1, 4))}
+    assert len(found) == 4
+    assert comparison_checksum(128, 1, 5) in found

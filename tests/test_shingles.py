@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmdata.dedupe.shingles import jaccard, shingle_hashes, shingle_sets, utf8_buffers
+from glmdata.dedupe.minhash import sign_texts
+from glmdata.dedupe.shingles import alike, jaccard, shingle_hashes, shingle_sets, utf8_buffers
 
 PIECES = st.one_of(
     st.text("天地玄黄宇宙洪荒日月々〇𠀀𪜶", max_size=8),
@@ -64,9 +65,70 @@ def kind_of(character: str) -> str:
 
 def shingles_of(text: str, size: int) -> list[tuple[str, ...]]:
     units = units_of(text)
-    if not units:
+    if not units or len(text) == 1:
         return [("bytes", text)] if text else []
     return [tuple(units[i : i + size]) for i in range(max(1, len(units) - size + 1))]
+
+
+def content_of(text: str) -> object:
+    units = units_of(text)
+    return units if units and len(text) > 1 else ("bytes", text)
+
+
+@given(st.lists(TEXTS, max_size=4))
+@settings(deadline=None)
+def test_contents_are_equal_where_the_units_are(texts: list[str]) -> None:
+    texts = [*texts, *(text.upper() for text in texts), *(f" {text}!\n" for text in texts), "a", "A", "!", "?", ""]
+    _, contents = sign_texts(texts, 0)
+    assert (contents.dtype, contents.shape) == (np.uint64, (len(texts), 2))
+    found = [tuple(row) for row in contents.tolist()]
+    expected = [content_of(text) for text in texts]
+    assert [expected.index(c) for c in expected] == [found.index(c) for c in found]
+
+
+def test_one_character_is_like_no_other() -> None:
+    characters = ["a", "A", "ａ", "é", "E", "字", "!", "?", " ", "\u0301", "😀"]
+    values, offsets = shingle_sets(characters, np.arange(len(characters)))
+    for i in range(len(characters)):
+        for j in range(i):
+            assert not np.intersect1d(values[offsets[i] : offsets[i + 1]], values[offsets[j] : offsets[j + 1]]).size
+
+
+SETS = st.lists(st.frozensets(st.integers(0, 9)), min_size=1, max_size=8)
+
+
+def flat(sets: list[frozenset[int]]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.cumsum([0, *map(len, sets)], dtype=np.int64)
+    return np.array([value for one in sets for value in sorted(one)], np.uint64), offsets
+
+
+@given(SETS, st.sampled_from([0.1, 1 / 3, 0.5, 0.6, 0.75, 0.8, 0.9, 1.0]), st.data())
+@settings(deadline=None)
+def test_pairs_are_alike_where_their_similarity_reaches_the_threshold(
+    sets: list[frozenset[int]], threshold: float, data: st.DataObject
+) -> None:
+    place = st.integers(0, len(sets) - 1)
+    pairs = data.draw(st.lists(st.tuples(place, place), max_size=12))
+    expected = [
+        bool(sets[i] and sets[j]) and len(sets[i] & sets[j]) / len(sets[i] | sets[j]) >= threshold for i, j in pairs
+    ]
+    left, right = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    assert expected == alike(*flat(sets), left, right, threshold).tolist()
+
+
+def test_a_similarity_equal_to_the_threshold_is_enough() -> None:
+    for shared in range(1, 60):
+        for other in range(40):
+            sets = flat([frozenset(range(shared)), frozenset(range(shared + other))])
+            assert alike(*sets, np.array([0]), np.array([1]), shared / (shared + other)).tolist() == [True]
+
+
+def test_wrong_thresholds_and_sets_are_refused() -> None:
+    sets, one = flat([frozenset({1})]), np.array([0])
+    with pytest.raises(ValueError, match=r"\(0, 1\]"):
+        alike(*sets, one, one, 0.0)
+    with pytest.raises(IndexError, match=r"1\.\.1 of 1"):
+        alike(*sets, one, np.array([1]), 0.5)
 
 
 def set_of(text: str, size: int = 5) -> np.ndarray:
@@ -125,7 +187,7 @@ def test_every_bmp_character_counts_as_its_properties_say() -> None:
         ("今天\n天气\u3000很好", "今天天气很好"),
         ("a\u00adb", "ab"),
         ("葛\U000e0100城", "葛城"),
-        ("\uf900", "豈"),
+        ("\uf900兔", "豈兔"),
     ],
 )
 def test_case_width_space_and_punctuation_are_not_compared(one: str, other: str) -> None:

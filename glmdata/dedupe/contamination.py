@@ -25,7 +25,7 @@ from glmdata.dedupe.shingles import (
     SHINGLE_FACTOR,
     Texts,
     fold_tables,
-    hash_units,
+    place_units,
     read_only,
     shingle_capacity,
     utf8_buffers,
@@ -244,7 +244,7 @@ def _index(  # type: ignore[no-untyped-def]
     filled, passed = np.int64(0), np.int64(0)
     for i in range(len(starts) - 1):
         low, high = np.int64(starts[i]), np.int64(starts[i + 1])
-        count = hash_units(data, low, high, entries, expansions, units, letters, None, None)
+        count = place_units(data, low, high, entries, expansions, units, letters, None, None)
         found = _roll(units, letters, count, powers, need, grams[filled:], stops)
         kinds[filled : filled + found] = GRAM
         if found == 0 and count:
@@ -273,7 +273,7 @@ def _scan(  # type: ignore[no-untyped-def]
     filled = np.int64(0)
     for i in range(len(starts) - 1):
         low, high = np.int64(starts[i]), np.int64(starts[i + 1])
-        count = hash_units(data, low, high, entries, expansions, units, letters, begins, ends)
+        count = place_units(data, low, high, entries, expansions, units, letters, begins, ends)
         found = _roll(units, letters, count, powers, need, hashes, stops)
         first = filled
         for candidate in range(_candidates(units, count, hashes, found, gram_filter, pair_filter, candidates)):

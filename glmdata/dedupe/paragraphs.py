@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glmdata.dedupe.shingles import fold_tables, hash_units, shingle_capacity, utf8_buffers
+from glmdata.dedupe.shingles import fold_tables, place_units, shingle_capacity, utf8_buffers
 from glmdata.kernels import njit
 from glmdata.randomness import mix64
 
@@ -165,7 +165,7 @@ def _find(  # type: ignore[no-untyped-def]
             end = begin
             while end < high and data[end] != 10:
                 end += 1
-            found = hash_units(data, begin, end, entries, expansions, units, letters, None, None)
+            found = place_units(data, begin, end, entries, expansions, units, letters, None, None)
             if found:
                 whole, length = PARAGRAPH_SEED, 0
                 for k in range(found):

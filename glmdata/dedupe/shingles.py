@@ -7,10 +7,13 @@
    characters (soft hyphen, joiners) are passed over, as are marks outside words. A character beyond the BMP (emoji,
    rare scripts) is a unit of its own.
 3. A shingle is `size` consecutive units. A text of 1 .. size - 1 units is one shingle of all of them, so that two short
-   texts are alike only if they are equal; a text without units is one shingle of its bytes; the empty text has none.
+   texts are alike only if they are equal. A text without units, or of a single character, is one shingle of its bytes:
+   "a" is not "A", and "!" not "?". The empty text has none.
 4. A shingle's hash: units are hashed to 64 bits, a rolling polynomial modulo 2^64 joins `size` of them, SplitMix64's
    finaliser scatters the sum. MinHash takes the high 32 bits, true similarity all 64 (among 10^6 shingles of one
    comparison a chance meeting has probability 3e-8).
+5. A text's content is the 128-bit hash of its units in order, or of its bytes where those are its shingle: equal for
+   texts that differ in case, width, white space and punctuation only.
 
 Units are hashed at 250 MB/s of mixed Chinese and English a core; nothing is allocated for a unit.
 """
@@ -28,7 +31,7 @@ import pyarrow as pa
 from glmdata.kernels import njit
 from glmdata.randomness import mix64
 
-__all__ = ["fold_tables", "jaccard", "shingle_hashes", "shingle_sets", "utf8_buffers"]
+__all__ = ["alike", "fold_tables", "jaccard", "shingle_hashes", "shingle_sets", "utf8_buffers"]
 
 Texts: TypeAlias = Sequence[str] | pa.Array
 
@@ -52,6 +55,7 @@ KANA_RANGES = ((0x3041, 0x30FF), (0x31F0, 0x31FF))
 # Digits of pi, e, sqrt(2) and sqrt(3) after the point, in hexadecimal, the last made odd: nothing up the sleeve.
 WORD_SEED = np.uint64(0x243F6A8885A308D3)
 BYTES_SEED = np.uint64(0xB7E151628AED2A6B)
+CONTENT_SEED = np.uint64(0x452821E638D01377)
 WORD_FACTOR = np.uint64(0x6A09E667F3BCC909)
 SHINGLE_FACTOR = np.uint64(0xBB67AE8584CAA73B)
 
@@ -146,6 +150,31 @@ def jaccard(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> float:
     return shared / max(1, len(a) + len(b) - shared)
 
 
+def alike(
+    values: npt.NDArray[np.uint64],
+    offsets: npt.NDArray[np.int64],
+    left: npt.NDArray[np.int64],
+    right: npt.NDArray[np.int64],
+    threshold: float,
+) -> npt.NDArray[np.bool_]:
+    """Which pairs of sets have a Jaccard similarity of at least `threshold`.
+
+    Args: values, offsets: sets as `shingle_sets` gives them. left, right: int64[p], numbers of sets. threshold: in
+        (0, 1].
+    Returns: bool[p]; False where either is empty.
+    Raises: ValueError: the threshold is outside (0, 1]. IndexError: there is no such set.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"a similarity threshold lies in (0, 1], not {threshold}")
+    for side in (left, right):
+        if len(side) and not 0 <= side.min() <= side.max() < len(offsets) - 1:
+            raise IndexError(f"sets {side.min()}..{side.max()} of {len(offsets) - 1}")
+    found = np.zeros(len(left), np.bool_)
+    sides = (read_only(left, np.int64), read_only(right, np.int64))
+    _compare(read_only(values, np.uint64), read_only(offsets, np.int64), *sides, float(threshold), found)
+    return found
+
+
 def utf8_buffers(texts: Texts) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """The UTF-8 bytes of texts one after another and where each starts, both read-only.
 
@@ -191,15 +220,25 @@ def _check_size(size: int) -> None:
 @njit(nogil=True, cache=True)
 def shingle_text(data, start, end, entries, expansions, size, hashes):  # type: ignore[no-untyped-def]
     """Kernel: write the 64-bit shingle hashes of data[start:end] to `hashes` (see `shingle_capacity`); their number."""
-    count = hash_units(data, start, end, entries, expansions, hashes, None, None, None)
+    return roll_shingles(hashes, hash_units(data, start, end, entries, expansions, hashes), size)
+
+
+@njit(nogil=True, cache=True)
+def hash_content(units, count):  # type: ignore[no-untyped-def]
+    """Kernel: two 64-bit hashes of units[:count], (0, 0) of none."""
+    high, low = WORD_SEED, CONTENT_SEED
+    for i in range(count):
+        high = _extend(high, units[i])
+        low = (low ^ units[i]) * SHINGLE_FACTOR
+        low ^= low >> np.uint64(29)
+    return (mix64(high), mix64(low)) if count else (np.uint64(0), np.uint64(0))
+
+
+@njit(nogil=True, cache=True)
+def roll_shingles(hashes, count, size):  # type: ignore[no-untyped-def]
+    """Kernel: turn the hashes of `count` units into those of their shingles, in place; the number of shingles."""
     if count == 0:
-        if start == end:
-            return 0
-        whole = BYTES_SEED
-        for at in range(start, end):
-            whole = _extend(whole, data[at])
-        hashes[0] = mix64(whole)
-        return 1
+        return 0
     length = min(count, size)
     window, leaving_factor = np.uint64(0), np.uint64(1)
     for i in range(length):
@@ -216,8 +255,35 @@ def shingle_text(data, start, end, entries, expansions, size, hashes):  # type: 
 
 
 @njit(nogil=True, cache=True)
-def hash_units(data, start, end, entries, expansions, units, letters, begins, ends):  # type: ignore[no-untyped-def]
+def hash_units(data, start, end, entries, expansions, units):  # type: ignore[no-untyped-def]
     """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number.
+
+    A text without units, or of one character, is one unit of its bytes; the empty text has none.
+    """
+    count = place_units(data, start, end, entries, expansions, units, None, None, None)
+    if end > start and (count == 0 or _is_one_character(data, start, end)):
+        whole = BYTES_SEED
+        for place in range(start, end):
+            whole = _extend(whole, data[place])
+        units[0], count = whole, 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _is_one_character(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:end], not empty, holds no second whole character."""
+    second = start + _width(data[start])
+    return second >= end or second + _width(data[second]) > end
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _width(byte):  # type: ignore[no-untyped-def]
+    return 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+
+
+@njit(nogil=True, cache=True)
+def place_units(data, start, end, entries, expansions, units, letters, begins, ends):  # type: ignore[no-untyped-def]
+    """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number, 0 without any.
 
     Where the arrays are not None, which costs nothing where they are: `letters` takes the letters and digits of each
     word, 0 for a single character; `begins` and `ends` where each unit lies in `data`, from `start`.
@@ -226,7 +292,7 @@ def hash_units(data, start, end, entries, expansions, units, letters, begins, en
     begin, size = start, 0
     while at < end:
         code = np.int64(data[at])
-        width = 1 if code < 0x80 else 2 if code < 0xE0 else 3 if code < 0xF0 else 4
+        width = _width(code)
         if at + width > end:  # not UTF-8: never read beyond the text
             break
         if width == 2:
@@ -313,3 +379,17 @@ def shared_count(a, b, needed):  # type: ignore[no-untyped-def]
         i += x <= y
         j += y <= x
     return shared
+
+
+@njit(nogil=True, cache=True)
+def _compare(values, offsets, left, right, threshold, found):  # type: ignore[no-untyped-def]
+    for i in range(len(left)):
+        a = values[offsets[left[i]] : offsets[left[i] + 1]]
+        b = values[offsets[right[i]] : offsets[right[i] + 1]]
+        smaller, larger = min(len(a), len(b)), max(len(a), len(b))
+        if smaller == 0 or smaller < threshold * larger - 1:
+            continue
+        total = len(a) + len(b)
+        # J >= t needs t / (1 + t) of both sizes shared; one less, so that rounding never decides, the division does.
+        shared = shared_count(a, b, np.int64(threshold / (1 + threshold) * total) - 1)
+        found[i] = shared >= 0 and shared / (total - shared) >= threshold
