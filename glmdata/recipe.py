@@ -136,8 +136,8 @@ class ParagraphSettings(Section):
     max_documents: int = Field(0, ge=0, lt=1 << 32)
     """Lines seen in more documents than this are cut; 0: none. 50 leaves common headings and phrases alone."""
     min_characters: int = Field(40, ge=1, le=1 << 20)
-    """Letters and digits that a run of such lines has at least (a Han or kana character counts as two): shorter ones,
-    most of them headings, stay."""
+    """Letters that a run of such lines has at least (a Han or kana character counts as two, a digit as none): shorter
+    ones, most of them headings, stay."""
     min_left: int = Field(100, ge=1, le=1 << 20)
     """A document that was cut and has fewer of them left leaves with outcome `too_short`."""
 

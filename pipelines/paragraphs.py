@@ -5,7 +5,7 @@ repeated    a range of hashes, from all runs -> those of more documents than max
 join        all ranges, if there are several -> one file, a record batch a range
 
 The runs keep the number of files, which every range opens, at about a thousand, or one for 512 MB of text; memory is
-that of a run's hashes (40 MB), of a range's (150 MB), of a batch.
+that of a run's hashes (200 MB at most), of a range's (270 MB), of a batch.
 """
 
 from collections.abc import Iterator, Sequence

@@ -211,7 +211,7 @@ GRAM, SHORT, PAIR = range(3)
 
 @njit(nogil=True, cache=True, inline="always")
 def _weight(letters):  # type: ignore[no-untyped-def]
-    return 2 if letters else 1
+    return 1 if letters < 0 else 2
 
 
 @njit(nogil=True, cache=True)

@@ -8,9 +8,12 @@
    last paragraph of a run stays as well if it is short, something follows, and before it is a blank line or a long
    paragraph: it is rather the heading of what follows than an item of a menu.
 
-Length is counted in letters and digits, a Han or kana character as two of them. Two paragraphs have one hash with
+Length is counted in letters, a Han or kana character as two of them, digits not at all; paragraphs shorter than
+LEAST_LENGTH add nothing to a run. So the cells of a table, one a line, are no run, however often each of them is seen.
+
+Two paragraphs have one hash with
 probability 2^-64: among 10^10 different ones each is taken for one of 10^7 repeated ones with probability 5e-13.
-Lines are found and hashed at 240 MB/s a core.
+Lines are found and hashed at 175 MB/s a core.
 """
 
 from dataclasses import dataclass
@@ -33,8 +36,10 @@ __all__ = [
     "repeated_runs",
 ]
 
-PARAGRAPH_SEED = np.uint64(0xA54FF53A5F1D36F1)  # of sqrt(5), as SHINGLE_FACTOR is of sqrt(3)
-PARAGRAPH_FACTOR = np.uint64(0x510E527FADE682D1)  # of sqrt(7)
+PARAGRAPH_SEED = np.uint64(0xA54FF53A5F1D36F1)  # of sqrt(7), as SHINGLE_FACTOR is of sqrt(3)
+PARAGRAPH_FACTOR = np.uint64(0x510E527FADE682D1)  # of sqrt(11)
+LEAST_LENGTH = 4
+"""Letters of a paragraph that counts: two characters, as menus have them, not the "Yes" and "No" of a table."""
 SINGLE_LENGTH = 2
 """Letters that a single character counts for: half a word of five with its space, nearly."""
 
@@ -45,7 +50,7 @@ class Paragraphs:
 
     hashes: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int32]
-    """In letters and digits."""
+    """In letters."""
     begins: npt.NDArray[np.int32]
     """Where the line begins, in bytes of its text."""
     ends: npt.NDArray[np.int32]
@@ -71,7 +76,7 @@ def find_paragraphs(texts: pa.StringArray) -> Paragraphs:
 
 
 def lengths_of(texts: pa.StringArray) -> npt.NDArray[np.int64]:
-    """Letters and digits of each text, int64[len(texts)]."""
+    """Letters of each text, int64[len(texts)]."""
     found = find_paragraphs(texts)
     return np.diff(np.concatenate((np.zeros(1, np.int64), np.cumsum(found.lengths)))[found.offsets])
 
@@ -170,12 +175,17 @@ def _find(  # type: ignore[no-untyped-def]
                 whole, length = PARAGRAPH_SEED, 0
                 for k in range(found):
                     whole = whole * PARAGRAPH_FACTOR + units[k]
-                    length += letters[k] or SINGLE_LENGTH
+                    length += SINGLE_LENGTH if letters[k] < 0 else letters[k]
                 hashes[count], lengths[count] = mix64(whole), length
                 begins[count], ends[count] = begin - low, end - low
                 count += 1
             begin = end + 1
         offsets[i + 1] = count
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _counted(length):  # type: ignore[no-untyped-def]
+    return length if length >= LEAST_LENGTH else 0
 
 
 @njit(nogil=True, cache=True)
@@ -192,13 +202,13 @@ def _find_runs(  # type: ignore[no-untyped-def]
                 continue
             last, total = first, 0
             while last < offsets[i + 1] and repeated[last]:
-                total += lengths[last]
+                total += _counted(lengths[last])
                 last += 1
             following = last
             short = last < offsets[i + 1] and last - first > 1 and lengths[last - 1] < min_characters
             if short and (lengths[last - 2] >= min_characters or begins[last - 1] > ends[last - 2] + 1):
                 last -= 1
-                total -= lengths[last]
+                total -= _counted(lengths[last])
             if total >= min_characters:
                 stretches[count, 0] = 0 if first == offsets[i] else begins[first]
                 stretches[count, 1] = text_bytes[i] if last == offsets[i + 1] else ends[last - 1]

@@ -285,8 +285,9 @@ def _width(byte):  # type: ignore[no-untyped-def]
 def place_units(data, start, end, entries, expansions, units, letters, begins, ends):  # type: ignore[no-untyped-def]
     """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number, 0 without any.
 
-    Where the arrays are not None, which costs nothing where they are: `letters` takes the letters and digits of each
-    word, 0 for a single character; `begins` and `ends` where each unit lies in `data`, from `start`.
+    Where the arrays are not None, which costs nothing where they are: `letters` takes how many letters each word has,
+    without the digits 0 to 9, and -1 for a single character; `begins` and `ends` where each unit lies in `data`, from
+    `start`.
     """
     count, word, in_word, at = 0, WORD_SEED, False, start
     begin, size = start, 0
@@ -311,7 +312,7 @@ def place_units(data, start, end, entries, expansions, units, letters, begins, e
             kind, value = np.int64(MARK if code >> 16 == 14 else SINGLE), code
         if kind == WORD or (kind == MARK and in_word):
             if letters is not None:
-                size = size + (kind == WORD) if in_word else 1
+                size = (size if in_word else 0) + (kind == WORD and not 48 <= value < 58)
             if begins is not None and not in_word:
                 begin = here
             word, in_word = _extend(word, value), True
@@ -334,7 +335,7 @@ def place_units(data, start, end, entries, expansions, units, letters, begins, e
             if kind == SINGLE:
                 units[count] = mix64(np.uint64(value))
                 if letters is not None:
-                    letters[count] = 0
+                    letters[count] = -1
                 if begins is not None:
                     begins[count], ends[count] = here - start, at - start
                 count += 1
