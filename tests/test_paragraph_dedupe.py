@@ -213,7 +213,7 @@ def test_hostile_texts_are_cut_without_harm(text: str) -> None:
 
 
 def test_the_cells_of_a_table_are_no_run_but_menus_are() -> None:
-    table = "Table of results\n" + "\n".join("A 1 2 7 19 2024 No 0 3 是 4 5 6".split()) + "\nNot seen before."
+    table = "Table of results\nA\n1\n2\n7\n19\n2024\nNo\n0\n3\n是\n4\n5\n6\nNot seen before."
     menu = "Home\nNews\nAbout us\n首页\n新闻中心\n\nContents\nNot seen before."
     texts = pa.array([table, menu], pa.string())
     found = find_paragraphs(texts)
