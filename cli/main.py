@@ -23,6 +23,7 @@ _COMMANDS = {
     "inspect": "Look into a finished build: figures, samples, verification.",
     "recipe": "Print a recipe with all its settings.",
     "tokenizer": "Train a tokenizer, or look into one.",
+    "why": "Show what happened to one document, stage by stage.",
 }
 """Subcommand -> short help; modules are imported only when called, so that --help is quick."""
 

@@ -8,9 +8,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Token", "counted", "describe_outcomes", "make_console", "span_colour", "token_grid"]
+__all__ = ["Token", "counted", "describe_outcomes", "is_plain", "make_console", "span_colour", "token_grid", "visible"]
 
 _COLOURS = ("bright_cyan", "bright_magenta", "bright_green", "bright_yellow", "bright_blue", "bright_red")
+# What would move the cursor, turn the text round, or not be seen at all.
+_UNSEEN = [0xAD, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
+_SHOWN = {code: f"⟨U+{code:04X}⟩" for code in [*range(0x80, 0xA0), *_UNSEEN]}
+_SHOWN |= {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡", 9: "    "}
 _VISIBLE = str.maketrans({"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·"})
 
 
@@ -27,6 +31,16 @@ class Token:
 def make_console() -> Console:
     """Where results are printed: as wide as the terminal, 120 columns in a pipe."""
     return Console(highlight=False, width=None if os.environ.get("COLUMNS") or os.isatty(1) else 120)
+
+
+def is_plain(console: Console) -> bool:
+    """Whether there is no colour, so that marks must tell what it would."""
+    return console.color_system is None or console.no_color
+
+
+def visible(text: str) -> str:
+    """A text of others as it can be printed: controls and what cannot be seen are drawn, tabs are four spaces."""
+    return text.translate(_SHOWN)
 
 
 def counted(number: int, name: str) -> str:

@@ -76,7 +76,7 @@ def _show(
     import numpy as np
     from rich.text import Text
 
-    from glmdata.cli.render import Token, counted, make_console, span_colour, token_grid
+    from glmdata.cli.render import Token, counted, is_plain, make_console, span_colour, token_grid
 
     console = make_console()
     length, context = int(row["length"]), int(row["context_length"])
@@ -90,7 +90,7 @@ def _show(
         console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)
     console.print()
 
-    plain = console.color_system is None or console.no_color
+    plain = is_plain(console)
     place_in_b = {int(span): place for place, span in enumerate(restored.order)}
     text, last = Text(), 0
     for span, (start, end) in enumerate(restored.spans):

@@ -8,6 +8,7 @@ GlmdataError
 |-- BuildRunningError     another process is building into the same folder
 |-- TaskFailedError       a piece of work failed in spite of retries
 |-- ClusterError          the Ray cluster cannot be reached or was lost
+|-- DocumentNotFoundError no record of a build has this name, or several have
 `-- ShardError            a finished build cannot be read as one
     |-- ShardCorruptError         bytes differ from what the manifest says
     `-- FingerprintMismatchError  a state belongs to another dataset
@@ -20,6 +21,7 @@ __all__ = [
     "BuildRunningError",
     "ClusterError",
     "ConfigError",
+    "DocumentNotFoundError",
     "FingerprintMismatchError",
     "GlmdataError",
     "InputError",
@@ -60,6 +62,10 @@ class TaskFailedError(GlmdataError):
 
 class ClusterError(GlmdataError):
     """The Ray cluster cannot be reached or was lost."""
+
+
+class DocumentNotFoundError(GlmdataError, LookupError):
+    """No record of a build has this name, or several have."""
 
 
 class ShardError(GlmdataError):

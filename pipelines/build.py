@@ -69,7 +69,8 @@ def build(
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
     earlier = open_earlier(against, recipe.dedupe)
     benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
-    listing = find_files([absolute(corpus) for corpus in corpora], exclude=[str(out)])
+    roots = [absolute(corpus) for corpus in corpora]
+    listing = find_files(roots, exclude=[str(out)])
     if not listing.files:
         raise InputError(_nothing_found(corpora, out, listing))
     folder = BuildFolder(Path(absolute(str(out))))
@@ -79,6 +80,7 @@ def build(
         signatures = [file.xxh3 for file in earlier.files]
         made_of = identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, signatures, benchmarks)
         folder.claim(made_of)
+        folder.remember_corpus(roots)
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
@@ -111,7 +113,10 @@ def _run(
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
     hints = _hints(listing, partitions, recipe)
-    cleaned = clean(engine, partitions, deduplicate(engine, partitions, recipe, earlier), index, recipe)
+    deduplicated = deduplicate(engine, partitions, recipe, earlier)
+    if deduplicated.held:
+        hints.append(f"{deduplicated.held:,} documents are in the builds of --against already")
+    cleaned = clean(engine, partitions, deduplicated, index, recipe)
     partitions, deduplicated = cleaned.partitions, cleaned.deduplicated
     hints += cleaned.hints
     try:

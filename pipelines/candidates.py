@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glmdata.dedupe.candidates import INDEX_NUMBER, NEIGHBOURS, candidate_pairs, content_pairs, range_of
+from glmdata.dedupe.candidates import INDEX_NUMBER, NEIGHBOURS, candidate_pairs, content_pairs, index_ranks, range_of
 from glmdata.dedupe.minhash import band_keys, optimal_bands
 from glmdata.dedupe.signature_index import read_signatures
 from glmdata.errors import ShardCorruptError
@@ -36,6 +36,9 @@ __all__ = ["Candidates", "Groups", "find_candidates", "group_partitions"]
 
 KEYS_PER_JOB = 4_000_000
 """Keys that a job gathers, or matches: about 400 MB at work."""
+MAX_KEYS_PER_JOB, MANY_JOBS = 16_000_000, 1000
+"""From so many jobs on they grow up to so many keys, 1.3 GB at work: what is read grows with the square of the jobs,
+and the footers of the gathered files with their cube (docs/scale.md)."""
 
 _Numbers = npt.NDArray[np.uint64]
 
@@ -155,12 +158,13 @@ def find_candidates(
 
 
 def group_partitions(compared: Sequence[int], settings: DedupeSettings) -> Groups:
-    """Runs of partitions with about KEYS_PER_JOB keys together; `compared` documents of each are signed."""
+    """Runs of partitions, a job each; `compared` documents of each are signed."""
     keys_per_document = 1 + (banding(settings)[0] if settings.near else 0)
+    most = keys_per_job(sum(compared) * keys_per_document)
     firsts, held = [0], 0
     for partition, documents in enumerate(compared):
         keys = documents * keys_per_document
-        if held and held + keys > KEYS_PER_JOB:
+        if held and held + keys > most:
             firsts.append(partition)
             held = 0
         held += keys
@@ -174,9 +178,14 @@ def banding(settings: DedupeSettings) -> tuple[int, int]:
     return optimal_bands(settings.jaccard_threshold, settings.num_perm, verified=settings.verify)
 
 
+def keys_per_job(keys: int) -> int:
+    """Of so many in all."""
+    return min(MAX_KEYS_PER_JOB, max(KEYS_PER_JOB, keys // MANY_JOBS))
+
+
 def parts_for(keys: int) -> int:
-    """Ranges of about KEYS_PER_JOB keys."""
-    return max(1, -(-keys // KEYS_PER_JOB))
+    """Ranges of keys, a job each."""
+    return max(1, -(-keys // keys_per_job(keys)))
 
 
 def gather(arguments: GatherArguments, attempt: Attempt) -> dict[str, Any]:
@@ -220,7 +229,7 @@ def _gathered(
     if arguments.is_index:
         columns = _read_index(attempt, file)
         high = columns["content_high"].to_numpy()
-        ranks = high >> np.uint64(8)  # priority 0: before all documents of this build
+        ranks = index_ranks(high)
         numbers = INDEX_NUMBER | document_numbers(arguments.first + place, np.arange(len(high)))
     else:
         columns = read_columns(attempt, file)

@@ -26,6 +26,8 @@ __all__ = ["bring_together", "edges_of"]
 
 EDGES_PER_JOB = 1_000_000
 """About 150 MB at work."""
+MAX_EDGES_PER_JOB, MANY_JOBS = 8_000_000, 200
+"""From so many jobs on they grow up to so many edges, for the reason told in glmdata.pipelines.candidates."""
 
 _Numbers = npt.NDArray[np.uint64]
 _EDGE = ("document", "better")
@@ -64,7 +66,7 @@ def bring_together(engine: Engine, edges: Sequence[FileRef], num_edges: int) -> 
 
     `edges` are written by `write_columns`; with one range they come back as they are.
     """
-    parts = max(1, -(-num_edges // EDGES_PER_JOB))
+    parts = max(1, -(-num_edges // min(MAX_EDGES_PER_JOB, max(EDGES_PER_JOB, num_edges // MANY_JOBS))))
     if parts == 1:
         return tuple(edges), 1
     runs = [

@@ -6,6 +6,7 @@ What each does is told in its module: candidates, similarity, components, settle
 are the edges; while the edges fit one job the stages in brackets are not run.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ class Deduplicated:
     duplicates: Duplicates
     language_bytes: dict[str, int]
     """Text that is left of the wanted languages."""
+    held: int
+    """Documents that earlier builds hold."""
 
 
 def deduplicate(
@@ -51,9 +54,12 @@ def deduplicate(
 ) -> Deduplicated:
     """Run all stages; documents that `earlier` builds hold are duplicates of theirs."""
     signed = sign_partitions(engine, partitions, recipe)
-    duplicates, removed = find_duplicates(engine, partitions, signed, recipe.dedupe, earlier or Earlier())
+    duplicates, settled = find_duplicates(engine, partitions, signed, recipe.dedupe, earlier or Earlier())
+    removed: Counter[str] = Counter()
+    for result in settled:
+        removed.update(result.counts["removed_bytes"])
     totals = {
-        code: sum(result.counts["language_bytes"].get(code, 0) for result in signed) - removed.get(code, 0)
+        code: sum(result.counts["language_bytes"].get(code, 0) for result in signed) - removed[code]
         for code in recipe.balance.languages
     }
     return Deduplicated(
@@ -61,6 +67,7 @@ def deduplicate(
         signatures=[result.files["signatures.arrow"] for result in signed],
         duplicates=duplicates,
         language_bytes=totals,
+        held=sum(result.counts["held"] for result in settled),
     )
 
 
@@ -70,8 +77,8 @@ def find_duplicates(
     signed: Sequence[Result],
     settings: DedupeSettings,
     earlier: Earlier,
-) -> tuple[Duplicates, dict[str, int]]:
-    """Duplicates among signed partitions, and the bytes that go with them by language.
+) -> tuple[Duplicates, list[Result]]:
+    """Duplicates among signed partitions, and the results of the last stage with its counts.
 
     With `settings.verify` off the texts of `partitions` are not read.
     """
@@ -86,12 +93,8 @@ def find_duplicates(
         edges, num_edges = edges + alike, num_edges + num_alike
     together, parts = bring_together(engine, edges, num_edges)
     settled = settle_components(engine, together, parts, signs, texts, groups)
-    removed: dict[str, int] = {}
-    for result in settled:
-        for code, size in result.counts["removed_bytes"].items():
-            removed[code] = removed.get(code, 0) + size
     files = tuple(result.files["duplicates.arrow"] for result in settled)
-    return Duplicates(files=files, groups=groups), removed
+    return Duplicates(files=files, groups=groups), settled
 
 
 def duplicates_of(attempt: Attempt, duplicates: Duplicates, partition: int) -> pa.RecordBatch:

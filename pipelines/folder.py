@@ -56,6 +56,7 @@ class BuildFolder:
     def __init__(self, path: Path) -> None:
         self.path, self.work = path, path / WORK
         self._identity = self.work / "identity.json"
+        self._corpus = self.work / "corpus.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -115,6 +116,22 @@ class BuildFolder:
                 "choose another --out, or pass --fresh to remove it and build anew"
             )
 
+    def remember_corpus(self, roots: Sequence[str]) -> None:
+        """Note where the corpus lies, for `glmdata why`: a path of this machine, so it has no place in the manifest."""
+        if list(roots) != self.corpus_roots():
+            with storage_errors("writing"):
+                write_whole(self._corpus, json.dumps({"roots": list(roots)}).encode())
+
+    def corpus_roots(self) -> list[str]:
+        """What `remember_corpus` noted; nothing where that is gone, or the build was copied without it."""
+        roots = _read_object(self._corpus).get("roots")
+        return [root for root in roots if isinstance(root, str)] if isinstance(roots, list) else []
+
+    def inputs(self) -> dict[str, tuple[int, int]]:
+        """Size and time of last change (ns) of each corpus file when it was built, as far as that is known here."""
+        there = _read_object(self._identity).get("inputs")
+        return {uri: (size, changed) for uri, size, changed in there} if isinstance(there, list) else {}
+
     def clear(self) -> None:
         """Remove what a build of ours wrote, and nothing else."""
         with storage_errors("removing the old build"):
@@ -128,6 +145,7 @@ class BuildFolder:
                 with contextlib.suppress(OSError):
                     (self.path / folder).rmdir()
             self._identity.unlink(missing_ok=True)
+            self._corpus.unlink(missing_ok=True)
             self.remove_work()
 
     def publish(self, source: Path, name: str) -> None:
@@ -158,13 +176,7 @@ class BuildFolder:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def _read_identity(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self._identity.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return _read_object(self._identity) if self._identity.exists() else None
 
     def _refuse_strangers(self) -> None:
         """A folder with other people's files is not built into, let alone cleared."""
@@ -178,6 +190,15 @@ class BuildFolder:
                 f"--out {self.path} holds other files ({', '.join(sorted(entries)[:3])}) and no build of glmdata; "
                 "choose an empty or a new folder"
             )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is gone or holds something else."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:

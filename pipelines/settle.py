@@ -115,7 +115,8 @@ def settle(arguments: SettleArguments, attempt: Attempt) -> dict[str, Any]:
     removed: Counter[str] = Counter()
     for code, length in zip(facts.languages.take(pa.array(gone)).to_pylist(), facts.length[gone].tolist(), strict=True):
         removed[code] += length
-    return {"records": len(gone), "removed_bytes": dict(sorted(removed.items()))}
+    held = int((source != THIS_BUILD).sum())
+    return {"records": len(gone), "held": held, "removed_bytes": dict(sorted(removed.items()))}
 
 
 def _settled(

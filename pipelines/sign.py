@@ -102,7 +102,7 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
         attempt.output("signatures.arrow"),
         {
             "row": compared.astype(np.uint32),
-            "rank": pack_ranks(priorities[compared] + 1, lengths[compared], hashes[compared, 0]),
+            "rank": pack_ranks(priorities[compared] + 1, lengths[compared], contents[:, 0]),
             "content_high": np.ascontiguousarray(contents[:, 0]),
             "content_low": np.ascontiguousarray(contents[:, 1]),
             "signature": pa.FixedSizeListArray.from_arrays(pa.array(signed.ravel()), max(1, signed.shape[1]))

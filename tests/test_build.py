@@ -197,6 +197,7 @@ def test_a_build_holds_what_the_contract_says_and_nothing_else(built: Built) -> 
     shards = {shard["path"] for shard in built.manifest["shards"]}
     assert len(shards) > 2
     assert names - shards == {
+        ".build/corpus.json",
         ".build/identity.json",
         ".build/lock",
         "ledger/part-00000-of-00001.parquet",

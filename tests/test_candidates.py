@@ -12,21 +12,20 @@ from glmdata.dedupe.candidates import (
     NEIGHBOURS,
     candidate_pairs,
     content_pairs,
+    index_ranks,
     pack_ranks,
     range_of,
 )
 
 BIG = 2**64 - 1
 INDEX = int(INDEX_NUMBER)
-ROWS = st.lists(
-    st.tuples(
-        st.sampled_from([0, 1, 2, BIG]),  # key
-        st.integers(0, 12),  # rank
-        st.one_of(st.integers(0, 12), st.integers(INDEX, INDEX + 3)),  # number
-    ),
-    max_size=40,
-    unique_by=lambda row: (row[0], row[2]),
-).map(lambda rows: [(k, r if n < INDEX else r - 12, n) for k, r, n in rows if n < INDEX or r >= 12] or rows)
+RANK = st.integers(0, 12).map(lambda rank: rank << 40 | rank % 7)  # some of equal content, by the low bits
+NUMBER = st.one_of(st.integers(0, 12), st.integers(INDEX, INDEX + 3))
+ROWS = st.dictionaries(NUMBER, RANK, max_size=12).flatmap(
+    lambda ranks: st.sets(st.tuples(st.sampled_from([0, 1, 2, BIG]), st.sampled_from(sorted(ranks) or [0]))).map(
+        lambda rows: [(key, ranks[number], number) for key, number in sorted(rows) if number in ranks]
+    )
+)
 
 
 def columns(rows: list[tuple[int, ...]], width: int) -> list[np.ndarray]:
@@ -35,12 +34,12 @@ def columns(rows: list[tuple[int, ...]], width: int) -> list[np.ndarray]:
 
 
 def reference_pairs(rows: list[tuple[int, int, int]], neighbours: int) -> set[tuple[int, int]]:
-    groups = defaultdict(dict)
+    groups: dict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
     for key, rank, number in sorted(rows):
-        groups[key].setdefault(rank, number)
+        groups[key].setdefault(rank % 2**40, (rank, number))
     found = set()
     for group in groups.values():
-        members = [group[rank] for rank in sorted(group)]
+        members = [number for _, number in sorted(group.values())]
         for place, member in enumerate(members):
             better = {0, *range(max(0, place - neighbours), place)} - {place} if place else set()
             found |= {(member, members[other]) for other in better if member < INDEX}
@@ -58,6 +57,7 @@ def test_each_is_paired_with_the_best_and_its_neighbours_by_rank(
     assert document.tolist() == sorted(document.tolist())
     ranks = {(n, r) for _, r, n in rows}
     assert all(pair in ranks for pair in zip(better.tolist(), rank.tolist(), strict=True))
+    assert not [pair for pair in found if pair[0] >= INDEX]
 
 
 @given(ROWS, st.randoms())
@@ -106,14 +106,25 @@ def test_a_document_of_an_index_is_never_the_worse() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**24 - 2), st.integers(0, BIG)), min_size=2, max_size=10)
+    st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 2**20), st.integers(0, BIG)), min_size=2, max_size=9)
 )
-def test_ranks_are_ordered_by_priority_then_longer_then_smaller_hash(rows: list[tuple[int, int, int]]) -> None:
+def test_ranks_are_ordered_by_priority_then_about_longer_then_content(rows: list[tuple[int, int, int]]) -> None:
     priority, length, content = zip(*rows, strict=True)
     ranks = pack_ranks(np.array(priority), np.array(length), np.array(content, np.uint64)).tolist()
-    assert sorted(ranks) == [
-        rank for _, rank in sorted(((p, -n, c >> 32), rank) for (p, n, c), rank in zip(rows, ranks, strict=True))
-    ]
+    assert [rank % 2**40 for rank in ranks] == [c >> 24 for c in content]
+    for (p, n, c), rank in zip(rows, ranks, strict=True):
+        for (other_p, other_n, other_c), other in zip(rows, ranks, strict=True):
+            if p != other_p or max(n, 1) > max(other_n, 1) * 1.001:
+                assert (rank < other) == ((p, -n) < (other_p, -other_n))
+            elif n == other_n:
+                assert (rank < other) == (c >> 24 < other_c >> 24)
+
+
+def test_documents_of_an_index_rank_before_all_others() -> None:
+    content = np.array([BIG, 5], np.uint64)
+    ranks = pack_ranks(np.array([1, 1]), np.array([2**32 - 2**20, 2**31]), np.array([0, 1], np.uint64))
+    assert index_ranks(content).max() < ranks.min()
+    assert index_ranks(content).tolist() == [BIG >> 24, 0]
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 1000, 65537])

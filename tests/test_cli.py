@@ -46,10 +46,10 @@ def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     done = glmdata("--help")
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("build", "inspect", "recipe"))
+    assert all(name in done.stdout for name in ("build", "inspect", "recipe", "why"))
 
 
-@pytest.mark.parametrize("command", ["build", "inspect", "recipe"])
+@pytest.mark.parametrize("command", ["build", "inspect", "recipe", "why"])
 def test_every_command_has_help(command: str) -> None:
     done = glmdata(command, "--help")
     assert done.returncode == 0

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -351,6 +353,22 @@ def test_cutting_keeps_the_rest_of_the_document(cut: Built, corpus: Path, tmp_pa
     plain = run(tmp_path / "corpus", tmp_path / "out", "balance.strategy=off", tokenizer_path=model)
     tokens = {(row["uri"], row["record"]): row["tokens"] for row in ledger(plain)}
     assert rows["zh.jsonl", 7]["tokens"] == tokens["zh.jsonl", 7]
+
+
+def test_why_tells_what_was_cut_and_what_was_found(removed: Built, cut: Built) -> None:
+    told = {}
+    for made, name in ((removed, "zh.jsonl:7"), (removed, "zh.jsonl:8"), (cut, "zh.jsonl:7"), (cut, "zh.jsonl:40")):
+        command = [sys.executable, "-m", "glmdata.cli", "why", str(made.folder), name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+        told[made is cut, name] = [line for line in lines if line.startswith(("cleaning ", "balance "))]
+    assert [line.partition(" grams")[0] for line in told[False, "zh.jsonl:7"]] == [
+        "cleaning left here: contaminated; benchmark sums.jsonl:1, 16"
+    ]
+    assert told[False, "zh.jsonl:8"][0] == "cleaning nothing cut"
+    assert told[True, "zh.jsonl:7"][0] == "cleaning cut: 1 passage of benchmark sums.jsonl:1"
+    assert "cut" not in told[True, "zh.jsonl:7"][1]
+    assert told[True, "zh.jsonl:40"][0].startswith("cleaning left here: too_short; 0 characters left")
 
 
 @pytest.mark.parametrize(("address", "workers"), [("none", 1), ("local", 2)])

@@ -121,9 +121,9 @@ def test_odd_names_are_escaped_where_needed_and_can_be_opened(tmp_path):
 
 @given(st.lists(st.binary(min_size=1, max_size=8), min_size=2, max_size=2, unique=True))
 def test_different_names_have_different_uris(pair):
-    from glmdata.corpus.files import _uri
+    from glmdata.corpus.files import uri_of
 
-    first, second = (_uri(os.fsdecode(name.replace(b"\0", b"%0"))) for name in pair)
+    first, second = (uri_of(os.fsdecode(name.replace(b"\0", b"%0"))) for name in pair)
     if pair[0].replace(b"\0", b"%0") != pair[1].replace(b"\0", b"%0"):
         assert first != second
     first.encode()
@@ -315,3 +315,28 @@ def test_a_damaged_footer_is_a_problem(tmp_path):
         write(tmp_path / "a.parquet", data)
         (split,) = plan_splits([input_file(tmp_path / "a.parquet")], SETTINGS)
         assert split.problem.startswith("cannot be read as parquet: ")
+
+
+def test_a_file_is_found_by_its_uri_as_the_listing_gives_it(tmp_path: Path) -> None:
+    from glmdata.corpus.files import find_file
+
+    root, other = tmp_path / "root", tmp_path / "other"
+    for name in (b"a.jsonl", b"d/a:b.txt", b"caf\xe9 1.txt", b"100%.txt", b"x%41.txt", b"x%C3%25.txt", b"x%0A\n.txt"):
+        path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(os.fsdecode(name).encode("utf-8", "replace").decode())
+    other.mkdir()
+    (other / "far.txt").write_text("x")
+    (root / "far.txt").symlink_to(other / "far.txt")
+    (root / "near.txt").symlink_to(root / "a.jsonl")
+    (root / ".hidden.txt").write_text("x")
+    (root / "page.html").write_text("x")
+    roots = [str(root), str(other / "far.txt")]
+    files = find_files(roots).files
+    assert len(files) == 9
+    for file in files:
+        assert file == find_file(roots, file.uri)
+    for uri in ("b.jsonl", ".hidden.txt", "../other/far.txt", "d", "page.html", "d//a:b.txt", "/etc/x.txt", ""):
+        assert find_file(roots, uri) is None
+    assert find_file([str(root)], "far.txt") is None
+    assert find_file([str(root / "gone"), root.as_uri()], "a.jsonl") == files[[f.uri for f in files].index("a.jsonl")]

@@ -703,3 +703,39 @@ def test_the_shared_corpus_reads_as_a_plain_reading_of_it():
                 assert max(batch.num_rows, 1) == len(batch)
                 found += batch["text"].to_pylist()
         assert found == plain_reading(Path(file.path))
+
+
+@pytest.mark.parametrize("form", ["lines", "paragraphs", "file"])
+def test_one_record_is_read_as_all_of_them_are(tmp_path: Path, form: str) -> None:
+    """In every format, over splits and batches, refused and empty records among them."""
+    from glmdata.corpus.one_record import read_bytes, read_text
+
+    texts = [f"{number} \r\n" + "春天 spring " * (number % 100) for number in range(600)]
+    lines = [json.dumps({"text": text}, ensure_ascii=False).encode() for text in texts]
+    lines[7], lines[70], lines[500] = b"{", b'{"text": " "}', b'{"text": "\xff"}'
+    data = b"\n".join([*lines[:3], b"", *lines[3:]])
+    (tmp_path / "a.jsonl").write_bytes(data)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(data)[:-9])
+    (tmp_path / "c.jsonl.zst").write_bytes(zstandard.compress(data))
+    (tmp_path / "d.txt").write_bytes(b"\xef\xbb\xbf" + "\n\n".join(texts).encode())
+    (tmp_path / "f.arrow").write_bytes(b"no")
+    pq.write_table(pa.table({"text": [*texts[:9], None, *texts[9:]]}), tmp_path / "e.parquet", row_group_size=50)
+    chosen = CorpusSettings(txt_documents=form, split_bytes=1 << 16, partition_bytes=1 << 16)
+    compared = refused = 0
+    for file in find_files([str(tmp_path)]).files:
+        before = 0
+        for split in plan_splits([file], chosen):
+            rows = [row for batch in read_split(split, chosen, str.strip) for row in batch.to_pylist()]
+            numbered = [row for row in rows if row["record"] >= 0]
+            for row in numbered:
+                if row["record"] % 7 and row["outcome"] == Outcome.KEPT:
+                    continue
+                compared += 1
+                assert (row["text"] or None) == read_text(file, before + row["record"], chosen, str.strip)
+                if row["outcome"] == Outcome.QUARANTINED and row["byte_offset"] >= 0:
+                    refused += 1
+                    assert read_bytes(file, row["byte_offset"], row["byte_length"]) in (lines[7], lines[500])
+            before += len(numbered)
+        assert read_text(file, before, chosen, str.strip) is None
+    assert compared > 100
+    assert refused == 6

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from glmdata.errors import ConfigError, InputError
 
-__all__ = ["Compression", "Format", "InputFile", "Listing", "find_files"]
+__all__ = ["Compression", "Format", "InputFile", "Listing", "find_file", "find_files", "uri_of"]
 
 Format = Literal["jsonl", "txt", "parquet", "arrow", "folder"]
 Compression = Literal["gzip", "zstd"]
@@ -87,6 +87,38 @@ def find_files(corpora: Sequence[str], *, exclude: Sequence[str] = ()) -> Listin
                 )
             found[file.uri] = (corpus, file)
     return Listing(files=tuple(found[uri][1] for uri in sorted(found)), ignored=dict(sorted(ignored.items())))
+
+
+def find_file(corpora: Sequence[str], uri: str) -> InputFile | None:
+    """The file that `find_files(corpora)` gives this uri, found without listing the others; None where there is none.
+
+    Raises ConfigError as `find_files`. A corpus that is gone holds no file.
+    """
+    inner = os.fsdecode(re.sub(rb"%([0-9A-F]{2})", _unescaped, uri.encode()))
+    parts = inner.split("/")
+    for corpus in corpora:
+        root = _local_path(corpus)
+        path = os.path.join(root, inner)  # noqa: PTH118  (may hold any bytes)
+        if len(parts) == 1 and Path(root).name == inner and not os.path.isdir(root):  # noqa: PTH112
+            path = root
+        elif any(part.startswith(".") or not part for part in parts):
+            continue  # hidden, or a way out of the corpus
+        elif not _inside(os.path.realpath(path), os.path.realpath(root)):
+            continue
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except (OSError, ValueError):
+            continue
+        file = _input_file(inner, path, status) if stat.S_ISREG(status.st_mode) else None
+        if isinstance(file, InputFile):
+            return file
+    return None
+
+
+def _unescaped(escaped: re.Match[bytes]) -> bytes:
+    """The byte that `uri_of` escaped; of other escapes, the escape itself."""
+    byte = bytes([int(escaped[1], 16)])
+    return byte if byte < b"\x20" or byte > b"\x7e" or byte == b"%" else escaped[0]
 
 
 def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
@@ -186,9 +218,9 @@ def _kind(name: str) -> tuple[Format, Compression | None] | None:
 def _input_file(inner: str, path: str, status: os.stat_result) -> InputFile | str:
     kind = _kind(inner)
     if kind is None:
-        return _uri(os.path.splitext(inner)[1].lower()) or "no ending"  # noqa: PTH122
+        return uri_of(os.path.splitext(inner)[1].lower()) or "no ending"  # noqa: PTH122
     return InputFile(
-        uri=_uri(inner),
+        uri=uri_of(inner),
         path=path,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
@@ -200,12 +232,12 @@ def _input_file(inner: str, path: str, status: os.stat_result) -> InputFile | st
 
 def _broken(inner: str, path: str, form: Format, compression: Compression | None, problem: str) -> InputFile:
     return InputFile(
-        uri=_uri(inner), path=path, size=0, mtime_ns=0, format=form, compression=compression, problem=problem
+        uri=uri_of(inner), path=path, size=0, mtime_ns=0, format=form, compression=compression, problem=problem
     )
 
 
-def _uri(inner: str) -> str:
-    """Example: the byte E9 alone in `caf? 1.txt` -> `caf%E9 1.txt`."""
+def uri_of(inner: str) -> str:
+    """The uri of a path inside a corpus: the byte E9 alone in `caf? 1.txt` gives `caf%E9 1.txt`."""
     text = os.fsencode(inner).decode("utf-8", "surrogateescape")
     return ESCAPED.sub(lambda odd: f"%{ord(odd[0]) & 0xFF:02X}", text)
 

@@ -1,14 +1,23 @@
 """From keys to candidate pairs: which documents are compared because they share a band.
 
-A document is known here by its number and its rank, a packed form of the total order that decides which duplicate
-stays: source priority, then length, then content. Ranks depend on the documents alone, so the pairs do not depend on
-how the corpus was cut into files. Pairs are directed: (document, better), the better one of smaller rank.
+A document is known here by its number and its rank, a packed form of the order that decides which duplicate stays:
+source priority, then length, then content. Ranks depend on the documents alone, so the pairs do not depend on how the
+corpus was cut into files. Pairs are directed: (document, better), the better one of smaller rank.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["INDEX_NUMBER", "NEIGHBOURS", "candidate_pairs", "content_pairs", "pack_ranks", "range_of", "unique_pairs"]
+__all__ = [
+    "INDEX_NUMBER",
+    "NEIGHBOURS",
+    "candidate_pairs",
+    "content_pairs",
+    "index_ranks",
+    "pack_ranks",
+    "range_of",
+    "unique_pairs",
+]
 
 INDEX_NUMBER = np.uint64(1 << 63)
 """Numbers from here on are documents of a signature index: they stay, whatever repeats them goes."""
@@ -16,23 +25,30 @@ NEIGHBOURS = 4
 """In a group of documents that share a key each is paired with the best one and with so many before it in the order
 of ranks, which are those of most similar length. Groups of up to 6 are compared in full, larger ones in linear time."""
 
-_LENGTH_BITS, _HASH_BITS = 24, 32
+_LENGTH_BITS, _CONTENT_BITS = 16, 40
+_FLOAT_ONE, _FLOAT_SHIFT = 0x3F800000, 12  # of a float32 from 1 on: 5 bits of exponent and 11 of fraction
+
 _Numbers = npt.NDArray[np.uint64]
 _Pairs = tuple[_Numbers, _Numbers, _Numbers]
 
 
-def pack_ranks(priority: npt.NDArray[np.int64], length: npt.NDArray[np.int64], content_hash: _Numbers) -> _Numbers:
+def pack_ranks(priority: npt.NDArray[np.int64], length: npt.NDArray[np.int64], content_high: _Numbers) -> _Numbers:
     """Ranks of documents, smaller is better.
 
-    Args: priority: int64[n], 0 the best, 255 at most. length: int64[n], bytes; from 16 MB on all are alike.
-        content_hash: uint64[n], the high half of the content's 128 bits.
-    Returns: uint64[n]: 8 bits of priority, 24 of length, 32 of hash. Unlike documents of equal priority and length
-        share a rank with probability 2^-32.
+    Args: priority: int64[n], 0 the best, 255 at most. length: int64[n], bytes, below 2^32. content_high: uint64[n], the
+        high half of the 128 bits of the content that is compared.
+    Returns: uint64[n]: 8 bits of priority; 16 of length, which tell lengths apart that differ by a part in 2,000; 40 of
+        content, by which `candidate_pairs` knows what is equal.
     """
-    longest = (1 << _LENGTH_BITS) - 1
-    shorter = (longest - np.minimum(length, longest)).astype(np.uint64)
-    ranks = priority.astype(np.uint64) << np.uint64(_LENGTH_BITS + _HASH_BITS)
-    return ranks | shorter << np.uint64(_HASH_BITS) | content_hash >> np.uint64(64 - _HASH_BITS)
+    bits = np.maximum(length, 1).astype(np.float32).view(np.uint32).astype(np.int64) - _FLOAT_ONE
+    shorter = ((1 << _LENGTH_BITS) - 1 - (bits >> _FLOAT_SHIFT)).astype(np.uint64)
+    ranks = priority.astype(np.uint64) << np.uint64(_LENGTH_BITS + _CONTENT_BITS) | shorter << np.uint64(_CONTENT_BITS)
+    return ranks | content_high >> np.uint64(64 - _CONTENT_BITS)
+
+
+def index_ranks(content_high: _Numbers) -> _Numbers:
+    """Ranks of documents of an index: before all others."""
+    return content_high >> np.uint64(64 - _CONTENT_BITS)
 
 
 def range_of(keys: _Numbers, parts: int) -> npt.NDArray[np.int64]:
@@ -45,16 +61,20 @@ def candidate_pairs(keys: _Numbers, ranks: _Numbers, numbers: _Numbers, *, neigh
 
     Args: keys, ranks, numbers: uint64[n], in any order; a document may stand under many keys. neighbours: 0 pairs
         each with the best of its group only.
-    Returns: document, better, rank of the better: uint64[p], each pair once, ascending. Documents of one rank stand
-        for each other: they have the same content, and `content_pairs` joins them. None has two documents of an index.
+    Returns: document, better, rank of the better: uint64[p], each pair once, ascending. Of documents of equal content,
+        which `content_pairs` joins, the best alone is paired, so that copies take no neighbour's place; two unlike ones
+        are taken for equal with probability 2^-40. No pair is of two documents of an index.
     """
     shared = _in_groups(keys)
     keys, ranks, numbers = keys[shared], ranks[shared], numbers[shared]
-    order = np.lexsort((numbers, ranks, keys))
-    keys, ranks, numbers = keys[order], ranks[order], numbers[order]
+    contents = ranks & np.uint64((1 << _CONTENT_BITS) - 1)
+    order = np.lexsort((numbers, ranks, contents, keys))
+    keys, ranks, numbers, contents = keys[order], ranks[order], numbers[order], contents[order]
     first = np.ones(len(keys), bool)
-    first[1:] = (keys[1:] != keys[:-1]) | (ranks[1:] != ranks[:-1])
+    first[1:] = (keys[1:] != keys[:-1]) | (contents[1:] != contents[:-1])
     keys, ranks, numbers = keys[first], ranks[first], numbers[first]
+    order = np.lexsort((ranks, keys))
+    keys, ranks, numbers = keys[order], ranks[order], numbers[order]
     starts = _starts(keys)
     place = np.arange(len(keys))
     worse, better = [place[place > starts]], [starts[place > starts]]
