@@ -83,9 +83,10 @@ def _stages(story: Story) -> Iterator[tuple[str, str]]:
         if story.num_repeating:
             yield "", f"the same survivor has {counted(story.num_repeating, 'other duplicate')}: {_others(story)}"
         return
-    if story.recipe.paragraphs.max_documents or story.recipe.decontamination.benchmarks:
+    left_here = _LEFT_AT.get(entry.outcome) == "cleaning"
+    if left_here or story.recipe.paragraphs.max_documents or story.recipe.decontamination.benchmarks:
         yield "cleaning", _cleaning(story)
-    if _LEFT_AT.get(entry.outcome) == "cleaning":
+    if left_here:
         return
     yield "balance", _balance(story)
     if entry.outcome == "kept":
