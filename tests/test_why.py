@@ -315,7 +315,7 @@ def test_outcomes_of_later_stages_are_told_with_their_detail(changed: Callable[.
 
     done = glmdata("why", changed(judge), "en/c.txt:0")
     assert done.returncode == 0
-    assert "quality        left here: quality; 13 words of ␛[31mtest.jsonl:5" in done.stdout
+    assert "quality    left here: quality; 13 words of ␛[31mtest.jsonl:5" in done.stdout
     assert "\x1b" not in done.stdout
     assert document("en", 0, 10).split("\n")[0][:40] in done.stdout
 
