@@ -86,6 +86,7 @@ def _entry(entry: "Entry") -> dict[str, Any]:
         "uri": entry.uri,
         "record": entry.record,
         "outcome": entry.outcome,
+        "survivor_build": entry.survivor_build,
         "survivor_id": entry.survivor_id.hex() if entry.survivor_id is not None else None,
         "language": entry.language,
         "variant": entry.variant,

@@ -43,6 +43,7 @@ class Entry:
     record: int
     outcome: str
     survivor_id: bytes | None
+    survivor_build: str | None
     language: str | None
     variant: str | None
     share: float | None
@@ -93,9 +94,10 @@ class Ledger:
         """The row of a whole id."""
         return next(self._entries(_equals("document_id", document_id), 1), None)
 
-    def repeating(self, survivor_id: bytes, limit: int) -> tuple[int, list[Entry]]:
-        """How many documents left as duplicates of this one, and the first of them."""
-        condition = _equals("survivor_id", survivor_id)
+    def repeating(self, survivor_id: bytes, build: str | None, limit: int) -> tuple[int, list[Entry]]:
+        """How many documents left as duplicates of this one, of an earlier build if it is named; the first of them."""
+        of_build = pc.field("survivor_build") == build if build else pc.field("survivor_build").is_null()
+        condition = _equals("survivor_id", survivor_id) & of_build
         count = sum(part.count_rows(filter=condition) for part in self._parts("ledger"))
         return count, list(self._entries(condition, limit)) if count else []
 

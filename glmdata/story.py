@@ -142,8 +142,10 @@ def tell(
     recipe = recipe_of(ledger)
     corpus = Corpus(roots, recipe, inputs)
     refusal = ledger.refusal(entry) if entry.outcome == "quarantined" else None
-    survivor = ledger.by_id(entry.survivor_id) if entry.survivor_id is not None else None
-    count, repeating = ledger.repeating(entry.survivor_id or entry.document_id, MAX_REPEATING + 1)
+    here = entry.survivor_id is not None and entry.survivor_build is None
+    survivor = ledger.by_id(entry.survivor_id) if here and entry.survivor_id is not None else None
+    repeated = entry.survivor_id or entry.document_id
+    count, repeating = ledger.repeating(repeated, entry.survivor_build, MAX_REPEATING + 1)
     others = [other for other in repeating if other.document_id != entry.document_id]
     text = corpus.text(entry) if entry.outcome not in ("quarantined", "empty") else None
     survivor_text = corpus.text(survivor) if survivor is not None else None

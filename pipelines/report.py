@@ -37,6 +37,7 @@ LEDGER_SCHEMA = pa.schema(
         pa.field("record", pa.int64(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("survivor_id", pa.binary(16)),
+        pa.field("survivor_build", pa.string()),  # fingerprint of the earlier build that holds it; null: this one
         pa.field("language", pa.string()),
         pa.field("variant", pa.string()),  # of Chinese: hans, hant
         pa.field("share", pa.float32()),  # of the letters, those in the scripts of the language
@@ -182,11 +183,13 @@ def _partition_ledger(
     scores, shares = signed["score"].to_numpy(), signed["share"].to_numpy()
     for row in np.flatnonzero(outcome == Outcome.LANGUAGE):
         detail[row] = f"score {scores[row]:.2f}, share {shares[row]:.2f}"
+    builds: list[str | None] = [None] * rows
     for row, same, source in zip(
         gone, duplicates["same_bytes"].to_pylist(), duplicates["source"].to_pylist(), strict=True
     ):
         if source >= 0:
-            detail[row] = f"held by the earlier build {arguments.sources[source][:16]}"
+            builds[row] = arguments.sources[source]
+            detail[row] = f"held by the earlier build {builds[row][:16]}"
         elif outcome[row] == Outcome.EXACT_DUPLICATE and not same:
             detail[row] = "differs in case, width, white space or punctuation"
     for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
@@ -200,6 +203,7 @@ def _partition_ledger(
         "record": pa.array(partition.records(documents["record"].to_numpy())),
         "outcome": pa.array([labels[code] for code in outcome], pa.string()),
         "survivor_id": duplicates["survivor_id"].take(pa.array(survivors, mask=survivors < 0)),
+        "survivor_build": pa.array(builds, pa.string()),
         "language": pc.if_else(pa.array(unread), None, signed["language"]),
         "variant": pc.if_else(pa.array(unread), None, signed["variant"]),
         "share": pa.array(shares, mask=unread),

@@ -88,9 +88,8 @@ def settle(arguments: SettleArguments, attempt: Attempt) -> dict[str, Any]:
         first = numbers < INDEX_NUMBER  # an index keeps all it has, alike or not
         survivor = np.where(first, survivor, np.arange(len(numbers)))
     gone = np.flatnonzero(survivor != np.arange(len(numbers)))
-    best = np.full(int(content.max(initial=-1)) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(best, content, rank)
-    outcome = np.where(rank[gone] > best[content[gone]], Outcome.EXACT_DUPLICATE, Outcome.NEAR_DUPLICATE)
+    same_content = content[gone] == content[survivor[gone]]
+    outcome = np.where(same_content, Outcome.EXACT_DUPLICATE, Outcome.NEAR_DUPLICATE)
     source = np.where(numbers >= INDEX_NUMBER, number_parts(numbers ^ INDEX_NUMBER)[0], THIS_BUILD)[survivor[gone]]
     same = (facts.raw[gone] == facts.raw[survivor[gone]]).all(axis=1) & (source == THIS_BUILD)
     table = pa.RecordBatch.from_arrays(

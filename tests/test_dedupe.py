@@ -138,6 +138,18 @@ def test_a_chain_of_versions_keeps_those_that_are_not_like_a_survivor(tmp_path: 
     assert all(abs(a - b) > 1 for a in kept for b in kept if a != b)
 
 
+def test_a_copy_of_a_document_that_goes_is_what_it_is_to_its_survivor(tmp_path: Path) -> None:
+    """Its own survivor is not equal to it, so it is a near duplicate, as the one it copies."""
+    text = document("en", 1, 12)
+    longer = text + " And then some."
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", [text, text.upper(), longer, longer, document("en", 2)])
+    rows = {row["record"]: row for row in ledger(run(tmp_path / "corpus", tmp_path / "out"))}
+    kept = next(record for record in (2, 3) if rows[record]["outcome"] == "kept")
+    assert {rows[record]["survivor_id"] for record in (0, 1, 5 - kept)} == {rows[kept]["document_id"]}
+    outcomes = [rows[record]["outcome"] for record in (0, 1, 5 - kept)]
+    assert outcomes == ["near_duplicate", "near_duplicate", "exact_duplicate"]
+
+
 def test_a_chain_is_one_document_without_verification(tmp_path: Path) -> None:
     versions = chain(9)
     files = spread_out([*versions, document("en", 1)], tmp_path / "corpus", ["a.jsonl"], 2)
@@ -239,6 +251,7 @@ def test_what_an_earlier_build_holds_is_left_out(first_build: tuple[Built, list[
     ids = {row["record"]: row["document_id"] for row in ledger(earlier)}
     for record, outcome in enumerate(["exact_duplicate", "exact_duplicate", "near_duplicate"]):
         assert (rows[record]["outcome"], rows[record]["survivor_id"]) == (outcome, ids[record])
+        assert rows[record]["survivor_build"] == earlier.manifest["fingerprint"]
         assert rows[record]["detail"] == f"held by the earlier build {earlier.manifest['fingerprint'][:16]}"
     kept = {texts[record] for record, row in rows.items() if row["outcome"] == "kept"}
     assert kept == set(texts[3:])
@@ -265,7 +278,8 @@ def test_the_earlier_build_s_text_is_not_read(first_build: tuple[Built, list[str
         for number, folder in enumerate((earlier.folder, tmp_path / "index"))
     ]
     assert made[0].manifest["fingerprint"] == made[1].manifest["fingerprint"]
-    assert [{**row, "detail": ""} for row in ledger(made[0])] == [{**row, "detail": ""} for row in ledger(made[1])]
+    rows = [[{**row, "detail": "", "survivor_build": ""} for row in ledger(build)] for build in made]
+    assert rows[0] == rows[1]
     with pytest.raises(BuildExistsError, match="not empty"):
         index_corpus(
             [str(tmp_path / "corpus")],
