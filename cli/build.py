@@ -118,6 +118,7 @@ def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alr
         "rows": report["rows"],
         "records_in": report["records_in"],
         "outcomes": report["outcomes"],
+        "cleaning": report.get("cleaning"),
         "quarantined": report["quarantined"],
         "files_not_read": report["files_not_read"],
         "tokens": report["tokens"],
@@ -129,6 +130,9 @@ def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alr
 
 def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> None:
     click.echo(f"{report['records_in']:,} records: {describe_outcomes(report['outcomes'])}")
+    cleaning = report.get("cleaning") or {}
+    if cleaning.get("documents_cut"):
+        click.echo(f"  cut: {cleaning['bytes_cut']:,} bytes of {counted(cleaning['documents_cut'], 'document')} kept")
     for refusal in report["quarantined"][:MAX_REFUSALS_SHOWN]:
         click.echo(f"  quarantined: {refusal['count']:,} x {refusal['reason']} (first {refusal['first']})")
     if len(report["quarantined"]) > MAX_REFUSALS_SHOWN:

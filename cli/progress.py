@@ -12,6 +12,7 @@ __all__ = ["LiveProgress", "PlainProgress", "make_progress"]
 
 # What each stage does, in the user's words.
 _DOING = {
+    "benchmarks": "read benchmarks",
     "ingest": "read files",
     "sign": "language, hashes",
     "gather": "order by likeness",
@@ -20,6 +21,10 @@ _DOING = {
     "spread": "join duplicates",
     "route": "join duplicates",
     "settle": "choose survivors",
+    "paragraphs": "count paragraphs",
+    "repeated": "shared paragraphs",
+    "join": "shared paragraphs",
+    "clean": "cut and remove",
     "sample": "sample text",
     "train": "train tokenizer",
     "tokenizer": "take tokenizer",
@@ -31,10 +36,10 @@ _DOING = {
     "ledger": "write ledger",
     "index": "write signatures",
 }
-_UNITS = {"assemble": "samples", "shards": "samples"}
+_UNITS = {"assemble": "samples", "shards": "samples", "benchmarks": "records"}
 WIDE = 100
 """Columns from which on there is room for words."""
-_IN_BYTES = {"ingest", "sign", "tokenize", "merge", "shards"}
+_IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "merge", "shards"}
 """Stages whose jobs are weighed in bytes, so that MB/s mean something."""
 
 
@@ -60,7 +65,7 @@ class LiveProgress:
     """Bars on a terminal."""
 
     def __init__(self, console: Console) -> None:
-        columns: list[ProgressColumn] = [TextColumn("{task.fields[stage]:<9}", table_column=Column(no_wrap=True))]
+        columns: list[ProgressColumn] = [TextColumn("{task.fields[stage]:<10}", table_column=Column(no_wrap=True))]
         if console.width >= WIDE:
             columns.append(TextColumn("{task.fields[doing]:<17}", style="dim", table_column=Column(no_wrap=True)))
         columns.append(BarColumn(bar_width=24 if console.width >= WIDE else 10))
@@ -135,7 +140,7 @@ class PlainProgress:
     def stage_ended(self, stage: str, seconds: float) -> None:
         """One line with the stage's figures."""
         weight, records, resumed, jobs = self._sums[stage]
-        parts = [f"{stage:<9} {_DOING.get(stage, ''):<17} {seconds:7.2f} s"]
+        parts = [f"{stage:<10} {_DOING.get(stage, ''):<17} {seconds:7.2f} s"]
         if records:
             parts.append(f"{records:,} {_UNITS.get(stage, 'documents')}")
         if stage in _IN_BYTES and seconds > 0 and weight:

@@ -54,7 +54,13 @@ def describe_outcomes(outcomes: Mapping[str, int]) -> str:
     parts = [f"{outcomes.get('kept', 0):,} kept"]
     if exact + near:
         parts.append(f"{counted(exact + near, 'duplicate')} ({exact:,} exact, {near:,} near)")
-    names = {"balance": "left out by the balance", "language": "in other languages", "empty": "empty"}
+    names = {
+        "contaminated": "contaminated by benchmarks",
+        "too_short": "too short once cut",
+        "balance": "left out by the balance",
+        "language": "in other languages",
+        "empty": "empty",
+    }
     for name, text in names.items():
         if outcomes.get(name):
             parts.append(f"{outcomes[name]:,} {text}")

@@ -22,9 +22,13 @@ _LEFT_AT = {
     "language": "language",
     "exact_duplicate": "duplicates",
     "near_duplicate": "duplicates",
+    "too_short": "cleaning",
+    "contaminated": "cleaning",
     "balance": "balance",
 }
 """Stage at which each outcome leaves; others leave at a stage of their own name."""
+CUT = "cut: "
+"""How the ledger begins what was cut from a document."""
 _VARIANTS = {"hans": "simplified", "hant": "traditional"}
 
 
@@ -78,6 +82,11 @@ def _stages(story: Story) -> Iterator[tuple[str, str]]:
             yield "", _alike(story)
         if story.num_repeating:
             yield "", f"the same survivor has {counted(story.num_repeating, 'other duplicate')}: {_others(story)}"
+        return
+    left_here = _LEFT_AT.get(entry.outcome) == "cleaning"
+    if left_here or story.recipe.paragraphs.max_documents or story.recipe.decontamination.benchmarks:
+        yield "cleaning", _cleaning(story)
+    if left_here:
         return
     yield "balance", _balance(story)
     if entry.outcome == "kept":
@@ -153,6 +162,14 @@ def _others(story: Story) -> str:
     return named + (f" and {more:,} more" if more else "")
 
 
+def _cleaning(story: Story) -> str:
+    """What was cut, or why the document left; the ledger's detail of a kept one also tells of the balance."""
+    detail = story.entry.detail or ""
+    if _LEFT_AT.get(story.entry.outcome) == "cleaning":
+        return visible(detail)
+    return visible("; ".join(part for part in detail.split("; ") if part.startswith(CUT))) or "nothing cut"
+
+
 def _balance(story: Story) -> str:
     entry, weights = story.entry, story.recipe.balance.languages
     ratio = " : ".join(f"{code} {weight:g}" for code, weight in weights.items())
@@ -161,7 +178,8 @@ def _balance(story: Story) -> str:
         return (
             f"{tokens}; {entry.language} has more text than {ratio} asks for, and a hash of the text decides which goes"
         )
-    return f"{tokens} taken: {visible(entry.detail)}" if entry.detail else f"all its {tokens} taken"
+    detail = "; ".join(part for part in (entry.detail or "").split("; ") if part and not part.startswith(CUT))
+    return f"{tokens} taken: {visible(detail)}" if detail else f"all its {tokens} taken"
 
 
 def _samples(story: Story) -> str:

@@ -20,10 +20,12 @@ from glmdata.errors import ConfigError
 __all__ = [
     "BalanceSettings",
     "CorpusSettings",
+    "DecontaminationSettings",
     "DedupeSettings",
     "LanguageSettings",
     "NormalizationSettings",
     "ObjectiveWeights",
+    "ParagraphSettings",
     "Recipe",
     "ShardSettings",
     "SpanSettings",
@@ -128,6 +130,34 @@ class DedupeSettings(Section):
         return self
 
 
+class ParagraphSettings(Section):
+    """Lines that many documents share (menus, licences, footers), cut after duplicates are removed."""
+
+    max_documents: int = Field(0, ge=0, lt=1 << 32)
+    """Lines seen in more documents than this are cut; 0: none. 50 leaves common headings and phrases alone."""
+    min_characters: int = Field(40, ge=1, le=1 << 20)
+    """Letters that a run of such lines has at least (a Han or kana character counts as two, a digit as none): shorter
+    ones, most of them headings, stay."""
+    min_left: int = Field(100, ge=1, le=1 << 20)
+    """A document that was cut and has fewer of them left leaves with outcome `too_short`."""
+
+
+class DecontaminationSettings(Section):
+    """Benchmarks that must not be trained on, looked for after duplicates are removed."""
+
+    benchmarks: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """Files or folders of jsonl, txt, parquet or Arrow, as corpora; without any, nothing is looked for."""
+    fields: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """Fields of their records that are compared; without any, every string in a record is."""
+    ngram_size: int = Field(13, ge=4, le=100)
+    """Words that a document has in common with a benchmark, in a row (a Han or kana character is half a word), to be
+    contaminated; 13 as in GPT-3 (Brown et al. 2020, appendix C). Shorter benchmark texts of 8 words and more are found
+    whole."""
+    action: Literal["remove", "cut"] = "remove"
+    """remove: such documents leave with outcome `contaminated`. cut: only the sentences with matches go, and documents
+    of fewer than `paragraphs.min_left` characters then leave as `too_short`."""
+
+
 class TokenizerSettings(Section):
     """The tokenizer trained when `--tokenizer` gives none."""
 
@@ -221,6 +251,8 @@ class Recipe(Section):
     normalization: NormalizationSettings = NormalizationSettings()
     language: LanguageSettings = LanguageSettings()
     dedupe: DedupeSettings = DedupeSettings()
+    paragraphs: ParagraphSettings = ParagraphSettings()
+    decontamination: DecontaminationSettings = DecontaminationSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     balance: BalanceSettings = BalanceSettings()
     objectives: ObjectiveWeights = ObjectiveWeights()

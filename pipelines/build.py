@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from glmdata.balance import require_languages
+from glmdata.corpus.benchmarks import Benchmark, find_benchmarks
 from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import ConfigError, InputError
 from glmdata.pipelines.against import Earlier, open_earlier
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import Plan, balance
+from glmdata.pipelines.benchmarks import index_benchmarks
+from glmdata.pipelines.clean import clean
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
 from glmdata.pipelines.folder import BuildFolder, identity_of
@@ -65,6 +68,7 @@ def build(
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
     earlier = open_earlier(against, recipe.dedupe)
+    benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
     roots = [absolute(corpus) for corpus in corpora]
     listing = find_files(roots, exclude=[str(out)])
     if not listing.files:
@@ -74,7 +78,8 @@ def build(
         if fresh:
             folder.clear()
         signatures = [file.xxh3 for file in earlier.files]
-        folder.claim(identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, signatures))
+        made_of = identity_of(recipe, tokenizer.hash if tokenizer else None, listing.files, signatures, benchmarks)
+        folder.claim(made_of)
         folder.remember_corpus(roots)
         if folder.finished():
             folder.remove_work()
@@ -87,15 +92,8 @@ def build(
         try:
             progress.message(f"{describe_files(listing)}; {executor.name}")
             engine = Engine(folder.work, executor, progress)
-            made = _run(
-                engine,
-                folder,
-                listing,
-                recipe,
-                tokenizer,
-                absolute(tokenizer_path) if tokenizer_path else None,
-                earlier,
-            )
+            given = absolute(tokenizer_path) if tokenizer_path else None
+            made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given, earlier)
             return replace(made, folder=out)
         finally:
             executor.close()
@@ -105,17 +103,22 @@ def _run(
     engine: Engine,
     folder: BuildFolder,
     listing: Listing,
+    benchmarks: Sequence[Benchmark],
     recipe: Recipe,
     tokenizer: Tokenizer | None,
     tokenizer_path: str | None,
     earlier: Earlier,
 ) -> Built:
+    index = index_benchmarks(engine, benchmarks, recipe)
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
     hints = _hints(listing, partitions, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
     if deduplicated.held:
         hints.append(f"{deduplicated.held:,} documents are in the builds of --against already")
+    cleaned = clean(engine, partitions, deduplicated, index, recipe)
+    partitions, deduplicated = cleaned.partitions, cleaned.deduplicated
+    hints += cleaned.hints
     try:
         require_languages(deduplicated.language_bytes, recipe.balance.languages, recipe.balance.strategy)
     except InputError as error:
@@ -131,7 +134,9 @@ def _run(
     assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan, recipe.dedupe, earlier)
-    report = build_report(engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints)
+    report = build_report(
+        engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
+    )
     return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from glmdata.corpus.benchmarks import Benchmark
 from glmdata.corpus.files import InputFile
 from glmdata.errors import BuildExistsError, BuildRunningError, ShardCorruptError
 from glmdata.recipe import Recipe, describe_difference
@@ -30,10 +31,14 @@ _FOLDERS = {
 
 
 def identity_of(
-    recipe: Recipe, tokenizer: str | None, files: Sequence[InputFile], earlier: Sequence[str] = ()
+    recipe: Recipe,
+    tokenizer: str | None,
+    files: Sequence[InputFile],
+    earlier: Sequence[str] = (),
+    benchmarks: Sequence[Benchmark] = (),
 ) -> dict[str, Any]:
-    """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change), and the
-    digests of the signatures it leaves out.
+    """What a build is made of: recipe, hash of the given tokenizer, inputs (uri, size, time of last change), the
+    digests of the signatures it leaves out, and benchmarks (uri, hash).
     """
     return {
         "versions": versions(),
@@ -41,6 +46,7 @@ def identity_of(
         "tokenizer": tokenizer,
         "against": list(earlier),
         "inputs": [[file.uri, file.size, file.mtime_ns] for file in files],
+        "benchmarks": [[file.uri, file.xxh3] for file in benchmarks],
     }
 
 
@@ -203,12 +209,13 @@ def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     if mine.get("against") != theirs.get("against"):
         found.append("another --against")
     found += describe_difference(mine.get("versions", {}), theirs.get("versions", {}))
-    inputs, others = ({uri: rest for uri, *rest in identity.get("inputs", ())} for identity in (mine, theirs))
-    for kind, uris in (
-        ("new", [uri for uri in inputs if uri not in others]),
-        ("gone", [uri for uri in others if uri not in inputs]),
-        ("changed", [uri for uri in inputs if uri in others and inputs[uri] != others[uri]]),
-    ):
-        if uris:
-            found.append(f"corpus files {kind}: {uris[0]}" + (f" and {len(uris) - 1} more" if len(uris) > 1 else ""))
+    for name, files in (("inputs", "corpus files"), ("benchmarks", "benchmark files")):
+        inputs, others = ({uri: rest for uri, *rest in identity.get(name, ())} for identity in (mine, theirs))
+        for kind, uris in (
+            ("new", [uri for uri in inputs if uri not in others]),
+            ("gone", [uri for uri in others if uri not in inputs]),
+            ("changed", [uri for uri in inputs if uri in others and inputs[uri] != others[uri]]),
+        ):
+            if uris:
+                found.append(f"{files} {kind}: {uris[0]}" + (f" and {len(uris) - 1} more" if len(uris) > 1 else ""))
     return "; ".join(found[:4]) or "its record cannot be read"

@@ -193,7 +193,8 @@ def _partition_ledger(
         elif outcome[row] == Outcome.EXACT_DUPLICATE and not same:
             detail[row] = "differs in case, width, white space or punctuation"
     for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
-        detail[row] = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
+        ends = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
+        detail[row] = f"{detail[row]}; {ends}" if detail[row] else ends
     labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
     unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
     columns = {
@@ -247,6 +248,7 @@ def build_report(
     sequence_length: int,
     not_read: Mapping[str, int],
     hints: Sequence[str],
+    cleaning: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The figures of a build for report.json; `stages` are those that ran in this session."""
     outcomes: Counter[str] = Counter()
@@ -271,6 +273,7 @@ def build_report(
             {"reason": kind, "count": count, "first": place}
             for kind, (count, place) in sorted(refusals.items(), key=lambda item: (-item[1][0], item[0]))
         ],
+        **({} if cleaning is None else {"cleaning": dict(cleaning)}),
         "files_not_read": dict(not_read),
         "hints": list(hints),
         "tokens": by_language,

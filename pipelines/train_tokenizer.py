@@ -5,9 +5,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from glmdata.corpus.benchmarks import find_benchmarks
 from glmdata.corpus.files import find_files
 from glmdata.errors import InputError
+from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.build import describe_files
+from glmdata.pipelines.clean import clean
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, Progress
 from glmdata.pipelines.ingest import ingest
@@ -32,6 +35,7 @@ def train_on_corpus(
     The settings that made it are written beside it, as `out` with `.json` behind. The work folder is beside it too,
     so that a cluster that shares the place of `out` can work in it; it goes when the training ends.
     """
+    benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
     listing = find_files([absolute(corpus) for corpus in corpora])
     if not listing.files:
         raise InputError(f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}")
@@ -43,8 +47,10 @@ def train_on_corpus(
         try:
             progress.message(f"{describe_files(listing)}; {executor.name}")
             engine = Engine(Path(absolute(folder)), executor, progress)
+            index = index_benchmarks(engine, benchmarks, recipe)
             partitions = ingest(engine, listing.files, recipe)
-            model = trained_tokenizer(engine, partitions, deduplicate(engine, partitions, recipe), recipe)
+            cleaned = clean(engine, partitions, deduplicate(engine, partitions, recipe), index, recipe)
+            model = trained_tokenizer(engine, cleaned.partitions, cleaned.deduplicated, recipe)
             tokenizer = Tokenizer.load(engine.path(model))
         finally:
             executor.close()

@@ -76,6 +76,7 @@ def content_of(text: str) -> object:
 
 
 @given(st.lists(TEXTS, max_size=4))
+@settings(deadline=None)
 def test_contents_are_equal_where_the_units_are(texts: list[str]) -> None:
     texts = [*texts, *(text.upper() for text in texts), *(f" {text}!\n" for text in texts), "a", "A", "!", "?", ""]
     _, contents = sign_texts(texts, 0)
@@ -102,6 +103,7 @@ def flat(sets: list[frozenset[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(SETS, st.sampled_from([0.1, 1 / 3, 0.5, 0.6, 0.75, 0.8, 0.9, 1.0]), st.data())
+@settings(deadline=None)
 def test_pairs_are_alike_where_their_similarity_reaches_the_threshold(
     sets: list[frozenset[int]], threshold: float, data: st.DataObject
 ) -> None:
@@ -134,6 +136,7 @@ def set_of(text: str, size: int = 5) -> np.ndarray:
 
 
 @given(TEXTS, st.integers(1, 7))
+@settings(deadline=None)
 def test_hashes_are_equal_where_shingles_are_equal(text: str, size: int) -> None:
     expected, actual = shingles_of(text, size), shingle_hashes(text, size)
     assert actual.dtype == np.uint32
@@ -142,6 +145,7 @@ def test_hashes_are_equal_where_shingles_are_equal(text: str, size: int) -> None
 
 
 @given(TEXTS, TEXTS, TEXTS, st.integers(1, 6))
+@settings(deadline=None)
 def test_jaccard_is_that_of_the_sets_of_shingles(start: str, middle: str, end: str, size: int) -> None:
     texts = [start + middle, middle + end]
     a, b = (set(shingles_of(text, size)) for text in texts)
@@ -150,6 +154,7 @@ def test_jaccard_is_that_of_the_sets_of_shingles(start: str, middle: str, end: s
 
 
 @given(st.lists(TEXTS, max_size=6), st.data())
+@settings(deadline=None)
 def test_sets_of_chosen_rows_hold_the_hashes_of_each_text_once_and_ascending(
     texts: list[str], data: st.DataObject
 ) -> None:
@@ -208,6 +213,7 @@ def test_units_are_counted_as_readers_would(text: str, count: int) -> None:
 
 
 @given(TEXTS, TEXTS)
+@settings(deadline=None)
 def test_short_texts_are_alike_only_if_their_units_are_equal(one: str, other: str) -> None:
     a, b = units_of(one), units_of(other)
     if 0 < len(a) < 5 and 0 < len(b) < 5:
@@ -238,7 +244,7 @@ def test_lone_surrogates_separate_words() -> None:
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_bytes_that_are_not_utf8_are_read_within_their_bounds(data: bytes) -> None:
     """Arrow does not check what it is told is UTF-8."""
     texts = pa.StringArray.from_buffers(
@@ -256,6 +262,7 @@ def array_forms(texts: list[str]) -> Iterator[pa.Array]:
 
 
 @given(st.lists(TEXTS, max_size=5))
+@settings(deadline=None)
 def test_strings_and_every_layout_of_arrow_strings_give_the_same_bytes(texts: list[str]) -> None:
     expected = [text.encode() for text in texts]
     for form in (texts, *array_forms(texts)):

@@ -309,13 +309,13 @@ def test_an_empty_record_is_told(built: Path) -> None:
 
 
 def test_outcomes_of_later_stages_are_told_with_their_detail(changed: Callable[..., Path]) -> None:
-    def contaminate(rows: list[dict[str, Any]]) -> None:
+    def judge(rows: list[dict[str, Any]]) -> None:
         row = next(row for row in rows if (row["uri"], row["record"]) == ("en/c.txt", 0))
-        row.update(outcome="contaminated", detail="13 words of \x1b[31mtest.jsonl:5")
+        row.update(outcome="quality", detail="13 words of \x1b[31mtest.jsonl:5")
 
-    done = glmdata("why", changed(contaminate), "en/c.txt:0")
+    done = glmdata("why", changed(judge), "en/c.txt:0")
     assert done.returncode == 0
-    assert "contaminated   left here: contaminated; 13 words of ␛[31mtest.jsonl:5" in done.stdout
+    assert "quality    left here: quality; 13 words of ␛[31mtest.jsonl:5" in done.stdout
     assert "\x1b" not in done.stdout
     assert document("en", 0, 10).split("\n")[0][:40] in done.stdout
 

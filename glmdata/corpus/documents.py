@@ -41,6 +41,8 @@ class Outcome(enum.IntEnum):
     EXACT_DUPLICATE = 5
     NEAR_DUPLICATE = 6
     BALANCE = 7
+    TOO_SHORT = 8
+    CONTAMINATED = 9
 
     @property
     def label(self) -> str:

@@ -260,10 +260,40 @@ def hash_units(data, start, end, entries, expansions, units):  # type: ignore[no
 
     A text without units, or of one character, is one unit of its bytes; the empty text has none.
     """
-    count, word, in_word, at, characters = 0, WORD_SEED, False, start, 0
+    count = place_units(data, start, end, entries, expansions, units, None, None, None)
+    if end > start and (count == 0 or _is_one_character(data, start, end)):
+        whole = BYTES_SEED
+        for place in range(start, end):
+            whole = _extend(whole, data[place])
+        units[0], count = whole, 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _is_one_character(data, start, end):  # type: ignore[no-untyped-def]
+    """Whether data[start:end], not empty, holds no second whole character."""
+    second = start + _width(data[start])
+    return second >= end or second + _width(data[second]) > end
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _width(byte):  # type: ignore[no-untyped-def]
+    return 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+
+
+@njit(nogil=True, cache=True)
+def place_units(data, start, end, entries, expansions, units, letters, begins, ends):  # type: ignore[no-untyped-def]
+    """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number, 0 without any.
+
+    Where the arrays are not None, which costs nothing where they are: `letters` takes how many letters each word has,
+    without the digits 0 to 9, and -1 for a single character; `begins` and `ends` where each unit lies in `data`, from
+    `start`.
+    """
+    count, word, in_word, at = 0, WORD_SEED, False, start
+    begin, size = start, 0
     while at < end:
         code = np.int64(data[at])
-        width = 1 if code < 0x80 else 2 if code < 0xE0 else 3 if code < 0xF0 else 4
+        width = _width(code)
         if at + width > end:  # not UTF-8: never read beyond the text
             break
         if width == 2:
@@ -273,34 +303,51 @@ def hash_units(data, start, end, entries, expansions, units):  # type: ignore[no
         elif width == 4:
             code = (code & 0x07) << 18 | np.int64(data[at + 1] & 0x3F) << 12
             code |= np.int64(data[at + 2] & 0x3F) << 6 | (data[at + 3] & 0x3F)
+        here = at
         at += width
-        characters += 1
         if code < BMP_SIZE:
             entry = np.int64(entries[code])
             kind, value = entry >> KIND_SHIFT, entry & VALUE_MASK
         else:  # plane 14 holds variation selectors and tags
             kind, value = np.int64(MARK if code >> 16 == 14 else SINGLE), code
         if kind == WORD or (kind == MARK and in_word):
+            if letters is not None:
+                size = (size if in_word else 0) + (kind == WORD and not 48 <= value < 58)
+            if begins is not None and not in_word:
+                begin = here
             word, in_word = _extend(word, value), True
         elif kind == EXPANSION:
+            if letters is not None:
+                size = size + 1 if in_word else 1
+            if begins is not None and not in_word:
+                begin = here
             for part in expansions[value]:
                 word = _extend(word, part) if part else word
             in_word = True
         elif kind in (SEPARATOR, SINGLE):
             if in_word:
                 units[count] = mix64(word)
+                if letters is not None:
+                    letters[count] = size
+                if begins is not None:
+                    begins[count] = begin - start
                 count, word, in_word = count + 1, WORD_SEED, False
             if kind == SINGLE:
                 units[count] = mix64(np.uint64(value))
+                if letters is not None:
+                    letters[count] = -1
+                if begins is not None:
+                    begins[count], ends[count] = here - start, at - start
                 count += 1
+        if begins is not None and in_word and kind != IGNORED:
+            ends[count] = at - start
     if in_word:
         units[count] = mix64(word)
+        if letters is not None:
+            letters[count] = size
+        if begins is not None:
+            begins[count] = begin - start
         count += 1
-    if end > start and (count == 0 or characters <= 1):
-        whole = BYTES_SEED
-        for place in range(start, end):
-            whole = _extend(whole, data[place])
-        units[0], count = whole, 1
     return count
 
 
