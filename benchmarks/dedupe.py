@@ -48,7 +48,7 @@ from glmdata.recipe import DedupeSettings, Recipe
 from glmdata.text.normalization import normalizer
 
 STAGES = ("sign", "gather", "match", "verify", "spread", "large", "small", "route", "settle")
-COMPARED = ("kept", "balance", "exact_duplicate", "near_duplicate")
+COMPARED = ("kept", "balance", "exact_duplicate", "near_duplicate", "too_short", "contaminated")
 REMOVED = ("exact_duplicate", "near_duplicate")
 EVERY = 3
 """Signatures are measured on every third document: peers take minutes for all."""
@@ -307,7 +307,8 @@ def quality_cells(judged: Judged) -> tuple[object, ...]:
 
 def hostile(bench: Bench, share: float) -> None:
     """Whole builds; the stages from sign to settle and everything, at half and at full size."""
-    model, rows, before = str(bench.model), [], load()
+    model, before = str(bench.model), load()
+    rows: list[tuple[object, ...]] = []
     for corpus in CORPORA:
         seconds = {}
         for part in (0.5, 1.0):
@@ -315,17 +316,27 @@ def hostile(bench: Bench, share: float) -> None:
             source.mkdir(exist_ok=True)
             size = write(corpus, part * share, source / "corpus.jsonl")
             whole, peak = bench.build(source, out, "--tokenizer", model)
-            found = sum(dedupe_seconds(out).values())
+            each = dedupe_seconds(out)
+            found, slowest = sum(each.values()), max(each, key=lambda stage: each[stage])
             seconds[part] = (found, whole)
             outcomes = json.loads((out / "report.json").read_text())["outcomes"]
-            growth = [f"{seconds[1.0][k] / seconds[0.5][k]:.2f}" for k in (0, 1)] if part == 1.0 else ["", ""]
-            counts = "  ".join(f"{name} {count:,}" for name, count in outcomes.items())
-            rows.append((corpus.name if part == 1.0 else "  half of that", f"{size / 1e6:.1f}", f"{found:.2f}",
-                         growth[0], f"{whole:.1f}", growth[1], f"{peak / 1e9:.2f}", counts))  # fmt: skip
-            print("  ".join(map(str, rows[-1])), flush=True)
-    head = ("", "MB", "sign .. settle s", "x half", "build s", "x half", "peak GB", "outcomes")
-    table(f"hostile corpora, {bench.workers} workers (load {before:.2f})", head, rows)
-    bench.found["hostile"] = {"load": before, "rows": rows}
+            growth = [f"{seconds[1.0][k] / seconds[0.5][k]:.2f}" if part == 1.0 else "" for k in (0, 1)]
+            rows.append(
+                (
+                    corpus.name if part == 1.0 else "  half of that",
+                    f"{size / 1e6:.1f}",
+                    f"{found:.2f}",
+                    growth[0],
+                    f"{slowest} {each[slowest]:.1f}",
+                    f"{whole:.1f}",
+                    growth[1],
+                    f"{peak / 1e9:.2f}",
+                    "  ".join(f"{name} {count:,}" for name, count in outcomes.items()),
+                )
+            )
+            print("  ".join(map(str, rows[-1])), file=sys.stderr, flush=True)
+    head = ("", "MB", "sign .. settle s", "x half", "slowest", "build s", "x half of it", "peak GB", "outcomes")
+    bench.told("hostile", f"hostile corpora, {bench.workers} workers", head, rows, before)
 
 
 if __name__ == "__main__":
