@@ -171,7 +171,7 @@ def _sign(data, offsets, entries, expansions, size, factors, terms, scratch, sig
     """Lower the rows of `signed` to the minima over each text's shingles; `scratch` is used anew by every text."""
     for i in range(len(offsets) - 1):
         count = hash_units(data, offsets[i], offsets[i + 1], entries, expansions, scratch)
-        contents[i] = hash_content(scratch, count)
+        contents[i, 0], contents[i, 1] = hash_content(scratch, count)
         row = signed[i]
         if len(row) == 0:
             continue
