@@ -111,7 +111,7 @@ class DedupeSettings(Section):
     taken for duplicates of the best among them, which is quicker and may remove some that are less alike."""
     seed: int = Field(1, ge=0, lt=1 << 32)
     """Of the permutations; that of datasketch by default."""
-    source_priority: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=250)
+    source_priority: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=60)
     """Of duplicates the one stays whose file matches an earlier pattern, as in ["wiki/*", "books/*"]; then the longer
     one. Files that match none come last."""
     index: bool = True
