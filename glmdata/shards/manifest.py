@@ -16,6 +16,8 @@ import xxhash
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.infilling.style import Style, style_of
+from glmdata.recipe import SpanSettings
 from glmdata.shards.schema import FORMAT_VERSION
 
 __all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
@@ -118,6 +120,21 @@ class Manifest(_Entry):
     def rows(self) -> int:
         """Rows of the build."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def span_settings(self) -> SpanSettings:
+        """What the recipe says of masks and layout. Raises ShardError where another glmdata wrote it."""
+        try:
+            return SpanSettings.model_validate(self.recipe.get("spans", {}))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, ("spans", *first["loc"])))
+            raise ShardError(f"the manifest's recipe: {where}: {first['msg']}; use the glmdata that built it") from None
+
+    @property
+    def style(self) -> Style:
+        """How rows are laid out. Raises as `span_settings`."""
+        return style_of(self.tokenizer.special_tokens, self.span_settings, self.sequence_length)
 
     def dumps(self) -> str:
         """The text of `manifest.json`, checksum included; equal manifests have equal texts."""
