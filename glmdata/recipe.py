@@ -211,6 +211,9 @@ class SpanSettings(Section):
 class ShardSettings(Section):
     """The files that training reads."""
 
+    layout: Literal["materialised", "compact"] = "materialised"
+    """materialised: finished rows, read without work. compact: text and spans, a quarter of the bytes, laid out while
+    they are read; the batches are the same."""
     rows: int = Field(8192, ge=1, le=1 << 24)
     """Rows a shard; the last may be short."""
     rows_per_record_batch: int = Field(64, ge=1, le=1 << 16)

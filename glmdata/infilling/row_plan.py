@@ -20,7 +20,18 @@ from glmdata.infilling.spans import (
 from glmdata.kernels import njit
 from glmdata.randomness import draw_key, draw_unit
 
-__all__ = ["CUT_SHARE", "DOCUMENT", "SENTENCE", "TOKEN", "Packing", "RowPlan", "Stretch", "plan_rows", "write_rows"]
+__all__ = [
+    "CUT_SHARE",
+    "DOCUMENT",
+    "SENTENCE",
+    "TOKEN",
+    "Packing",
+    "RowPlan",
+    "Stretch",
+    "list_sentences",
+    "plan_rows",
+    "write_rows",
+]
 
 TOKEN, SENTENCE, DOCUMENT = 0, 1, 2
 """Codes of the objectives in the shards."""
@@ -124,7 +135,7 @@ def _cut_window(stretch, joined, capacity, cursor, runs):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def _list_sentences(runs, ends, sentence, sentences):  # type: ignore[no-untyped-def]
+def list_sentences(runs, ends, sentence, sentences):  # type: ignore[no-untyped-def]
     """Places of the runs' sentences, broken ones at the row's edges as well (as in the reference); returns how many."""
     count = 0
     for run in range(len(runs)):
@@ -167,7 +178,7 @@ def plan_rows(stretch, packing, rules, keys, plan):  # type: ignore[no-untyped-d
                 count, reduced = token_spans(place_key, lengths[:count], runs[:found], spans)
                 reduced += missing
             elif objective == SENTENCE:
-                listed = _list_sentences(runs[:found], stretch.sentence_ends, cursor[2], sentences)
+                listed = list_sentences(runs[:found], stretch.sentence_ends, cursor[2], sentences)
                 count, reduced = sentence_spans(place_key, sentences[:listed], size, rules, spans)
             else:
                 closed = document_span(place_key, runs[:found], size, rules, spans)

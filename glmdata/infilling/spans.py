@@ -82,9 +82,10 @@ def span_rules(settings: "SpanSettings") -> SpanRules:
     )
 
 
-def span_keys(seed: int) -> SpanKeys:
-    """Purpose keys of a build's seed."""
-    return SpanKeys(*(purpose_key(seed, f"infilling/{purpose}") for purpose in SpanKeys._fields))
+def span_keys(seed: int, epoch: int = 0) -> SpanKeys:
+    """Purpose keys of a build's seed; of epochs after the first for masks made anew."""
+    end = f"/epoch {epoch}" if epoch else ""
+    return SpanKeys(*(purpose_key(seed, f"infilling/{purpose}{end}") for purpose in SpanKeys._fields))
 
 
 def length_distribution(length_lambda: float) -> NDArray[np.float64]:
@@ -261,7 +262,7 @@ def shuffle_order(key, order):  # type: ignore[no-untyped-def]
 def sentence_spans(key, sentences, size, rules, spans):  # type: ignore[no-untyped-def]
     """Mask whole sentences, int64[M, 2], drawn until the ratio of the row's `size` is reached; (spans, tokens lost).
 
-    One sentence stays visible. Where the row has no more than one, a span inside it as long as the budget, but at most
+    One sentence stays visible, and no more are taken than `spans` has room for. Where the row has no more than one, a span inside it as long as the budget, but at most
     half of the sentence, stands for it.
     """
     budget = mask_budget(rules.sentence_ratio, size)
@@ -275,7 +276,7 @@ def sentence_spans(key, sentences, size, rules, spans):  # type: ignore[no-untyp
     shuffle_order(key, order)
     chosen = np.zeros(len(sentences), np.bool_)
     masked, count = 0, 0
-    while masked < budget and count < min(len(sentences) - 1, rules.max_spans):
+    while masked < budget and count < min(len(sentences) - 1, rules.max_spans, len(spans)):
         sentence = order[count]
         chosen[sentence] = True
         masked += sentences[sentence, 1] - sentences[sentence, 0]

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from glmdata.errors import ShardCorruptError, ShardError
 from glmdata.infilling.style import Style, style_of
 from glmdata.recipe import SpanSettings
-from glmdata.shards.schema import FORMAT_VERSION
+from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS
 
 __all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
 
@@ -101,7 +101,7 @@ class Manifest(_Entry):
             raise ValueError("a file is listed twice")
         if self.fingerprint != fingerprint_of([shard.xxh3 for shard in self.shards]):
             raise ValueError("fingerprint is not that of the shards")
-        step = self.rows_per_record_batch
+        step, _ = self.rows_per_record_batch, self.layout
         for shard in self.shards:
             if len(shard.record_batches) != -(-shard.rows // step):
                 raise ValueError(f"{shard.path}: {shard.rows} rows in {len(shard.record_batches)} batches of {step}")
@@ -120,6 +120,23 @@ class Manifest(_Entry):
     def rows(self) -> int:
         """Rows of the build."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def layout(self) -> str:
+        """The shards' layout by the recipe, one of LAYOUTS."""
+        settings = self.recipe.get("shards")
+        found = settings.get("layout", LAYOUTS[0]) if isinstance(settings, dict) else LAYOUTS[0]
+        if found not in LAYOUTS:
+            raise ValueError(f"recipe.shards.layout {found!r} is none of {', '.join(LAYOUTS)}")
+        return str(found)
+
+    @property
+    def seed(self) -> int:
+        """The build's seed."""
+        found = self.recipe.get("seed")
+        if not isinstance(found, int):
+            raise ShardError("the manifest's recipe has no seed; copy the build again")
+        return found
 
     @property
     def span_settings(self) -> SpanSettings:
