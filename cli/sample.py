@@ -34,7 +34,7 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
     row = shards.row(number)
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
     length, context = int(row["length"]), int(row["context_length"])
-    restored = restore(row, shards.manifest.style)
+    restored = restore(row, shards.style)
     sources = _sources(folder, list(row["document_ids"]))
     objective = OBJECTIVES[int(row["objective"])]
     language = shards.manifest.languages[int(row["language"])]
@@ -162,7 +162,7 @@ def show_batch(folder: Path, step: int, rank: int, world: int, batch_size: int, 
     shards = Shards(str(folder))
     first = (step * world + rank) * batch_size
     numbers = rows_at(np.arange(first, first + batch_size), seed=seed, size=shards.rows)
-    tokenizer, style = Tokenizer.load(folder / "tokenizer.model"), shards.manifest.style
+    tokenizer, style = Tokenizer.load(folder / "tokenizer.model"), shards.style
     found = []
     for number in numbers.tolist():
         row = shards.row(number)

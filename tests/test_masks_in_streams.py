@@ -10,7 +10,7 @@ from corpora import write_corpus
 from glmdata.errors import ConfigError, ShardCorruptError
 from glmdata.infilling.restore import restore
 from glmdata.pipelines.build import build
-from glmdata.pipelines.local import LocalExecutor
+from glmdata.pipelines.local import ThreadExecutor
 from glmdata.recipe import load_recipe
 from glmdata.shards.manifest import Manifest, fingerprint_of
 from glmdata.shards.reader import Shards
@@ -27,7 +27,7 @@ STYLES = {
         "block_positions: false, shuffle: false}"
     ],
 }
-SETTINGS = ["sequence_length=128", "tokenizer.vocabulary_size=400", "shards.rows=32", "shards.rows_per_record_batch=8"]
+SETTINGS = ["sequence_length=128", "tokenizer.vocabulary_size=800", "shards.rows=32", "shards.rows_per_record_batch=8"]
 
 
 class Silent:
@@ -52,7 +52,7 @@ def builds(tmp_path_factory):
             [str(root / "corpus")],
             folder,
             load_recipe("glm", settings),
-            make_executor=lambda _: LocalExecutor(2),
+            make_executor=lambda _: ThreadExecutor(2),
             progress=Silent(),
         )
         assert made.manifest["counts"]["rows"] > 60
