@@ -2,10 +2,10 @@
 
     python benchmarks/masks.py [--rows 20000] [--length 512]
 
-Text is made up: articles of 700 tokens in sentences of 25, both of geometric length, mixed objectives. Measured, best of
-five runs: spans + layout (fill_rows); fresh masks and layout of rows in memory, from finished rows and from compact ones;
-reading shuffled batches of 16 from shards of both layouts, stored and fresh; bytes of the shards, and of a compact one
-with zstd. Shards are in the page cache.
+Text is made up: articles of 700 tokens in sentences of 25, both of geometric length, mixed objectives. Measured, best
+of five runs: spans + layout (fill_rows); fresh masks and layout of rows in memory, from finished rows and from compact
+ones; reading shuffled batches of 16 from shards of both layouts, stored and fresh; bytes of the shards, and of a
+compact one with zstd. Shards are in the page cache.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from glmdata.infilling.windows import Rows, fill_rows
 from glmdata.recipe import Recipe, ShardSettings
 from glmdata.shards.compact import compact_batch, unmasked
 from glmdata.shards.manifest import Manifest, ShardEntry, TokenizerEntry, fingerprint_of
-from glmdata.shards.schema import MATRIX_COLUMNS, column_views, make_batch, shard_schema
+from glmdata.shards.schema import MATRIX_COLUMNS, column_views, make_batch, shard_schema, trim_batch
 from glmdata.shards.writer import ShardInfo, write_shard
 from glmdata.streaming import ShardStream
 from glmdata.tokenization import SpecialTokens
@@ -119,9 +119,7 @@ def write_build(folder: Path, batches: list[pa.RecordBatch], recipe: Recipe) -> 
     name = "shards/part-00000-of-00001.arrow"
     compression = None if recipe.shards.compression == "none" else "zstd"
     info: ShardInfo = write_shard(folder / name, schema, batches, compression=compression)  # type: ignore[arg-type]
-    entry = ShardEntry(
-        path=name, rows=info.rows, bytes=info.bytes, xxh3=info.xxh3, record_batches=info.record_batches
-    )
+    entry = ShardEntry(path=name, rows=info.rows, bytes=info.bytes, xxh3=info.xxh3, record_batches=info.record_batches)
     manifest = Manifest(
         fingerprint=fingerprint_of([info.xxh3]),
         recipe=recipe.model_dump(mode="json"),
@@ -144,8 +142,6 @@ def write_build(folder: Path, batches: list[pa.RecordBatch], recipe: Recipe) -> 
 
 def exact(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A slice on memory of its own."""
-    from glmdata.shards.schema import trim_batch
-
     return trim_batch(batch, batch.schema)
 
 

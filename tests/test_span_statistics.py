@@ -47,6 +47,7 @@ def test_token_level_has_the_statistics_of_the_original():
     for share in (50, 99):
         assert np.percentile(masked / size, share) == pytest.approx(wanted["masked_ratio"][f"p{share}"], rel=0.01)
 
+
 def test_sentence_level_masks_what_the_rule_of_the_original_masks():
     """The original on the sentences of the same rows: shuffled, taken until int(0.15 n) tokens."""
     text, ours, theirs = article_stream(10_200_000, 1500), [], []
@@ -62,7 +63,9 @@ def test_sentence_level_masks_what_the_rule_of_the_original_masks():
             count = int(np.searchsorted(sums, budget))
             theirs.append((count + 1, sums[count]))
             start += taken
-        theirs[-len(size) :] = [(count, total / n) for (count, total), n in zip(theirs[-len(size) :], size, strict=True)]
+        theirs[-len(size) :] = [
+            (count, total / n) for (count, total), n in zip(theirs[-len(size) :], size, strict=True)
+        ]
 
     assert len(ours) > ROWS
     assert np.mean(ours, axis=0) == pytest.approx(np.mean(theirs, axis=0), rel=0.01)

@@ -92,7 +92,7 @@ def test_what_cannot_be_varied_is_refused():
     for options in ({"closed": False, "spans": []}, {"position_bias": -1}, {"position_bias": 65535},
                     {"sentinels": (93, -1)}, {"sentinels": (2**32, 5)}):  # fmt: skip
         spans = options.pop("spans", [(1, 2)])
-        with pytest.raises(ValueError, match="spans|positions|token ids|numbered"):
+        with pytest.raises(ValueError, match=r"spans|positions|token ids|numbered"):
             lay_out([1, 2, 3], spans, list(range(len(spans))), **ids, **options)
 
 

@@ -106,13 +106,7 @@ def lay_out(
     for ids in (text, markers):
         if ids.size and not 0 <= ids.min() <= ids.max() < 1 << 32:
             raise ValueError(f"token ids lie in [0, 2**32), found {ids.min()} to {ids.max()}")
-    edges = bounds.ravel()
-    if (bounds[:, 0] >= bounds[:, 1]).any() or (np.diff(edges) < 0).any():
-        raise ValueError("spans are [start, end) with start < end, in text order, without overlap")
-    if edges.size and not 0 <= edges[0] <= edges[-1] <= text.size:
-        raise ValueError(f"spans reach from {edges[0]} to {edges[-1]}, the text from 0 to {text.size}")
-    if ranks.ndim != 1 or not np.array_equal(np.sort(ranks), np.arange(len(bounds))):
-        raise ValueError(f"order must be a permutation of the {len(bounds)} spans")
+    _check_spans(bounds, ranks, text.size)
     if not closed and not len(bounds):
         raise ValueError("a sample without spans has none to leave open")
     length = text.size + 2 * len(bounds)
@@ -130,7 +124,18 @@ def lay_out(
     )
     page = Page.empty(length)
     context = lay_out_row(text.astype(np.uint32), bounds, ranks, mask_id, position_bias, style, page)
-    return Sample(*(column[: length if closed else length - 1] for column in page), int(context))
+    end = length if closed else length - 1
+    return Sample(page[0][:end], page[1][:end], page[2][:end], page[3][:end], page[4][:end], int(context))
+
+
+def _check_spans(bounds: NDArray[np.int64], ranks: NDArray[np.int64], size: int) -> None:
+    edges = bounds.ravel()
+    if (bounds[:, 0] >= bounds[:, 1]).any() or (np.diff(edges) < 0).any():
+        raise ValueError("spans are [start, end) with start < end, in text order, without overlap")
+    if edges.size and not 0 <= edges[0] <= edges[-1] <= size:
+        raise ValueError(f"spans reach from {edges[0]} to {edges[-1]}, the text from 0 to {size}")
+    if ranks.ndim != 1 or not np.array_equal(np.sort(ranks), np.arange(len(bounds))):
+        raise ValueError(f"order must be a permutation of the {len(bounds)} spans")
 
 
 def _integers(values: object, name: str) -> NDArray[np.int64]:

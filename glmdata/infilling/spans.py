@@ -27,8 +27,8 @@ __all__ = [
     "SpanRules",
     "document_span",
     "draw_lengths",
-    "lengths_for",
     "length_distribution",
+    "lengths_for",
     "mask_budget",
     "place_spans",
     "sentence_spans",
@@ -262,8 +262,8 @@ def shuffle_order(key, order):  # type: ignore[no-untyped-def]
 def sentence_spans(key, sentences, size, rules, spans):  # type: ignore[no-untyped-def]
     """Mask whole sentences, int64[M, 2], drawn until the ratio of the row's `size` is reached; (spans, tokens lost).
 
-    One sentence stays visible, and no more are taken than `spans` has room for. Where the row has no more than one, a span inside it as long as the budget, but at most
-    half of the sentence, stands for it.
+    One sentence stays visible, and no more are taken than `spans` has room for. Where the row has no more than one, a
+    span inside it as long as the budget, but at most half of the sentence, stands for it.
     """
     budget = mask_budget(rules.sentence_ratio, size)
     if len(sentences) == 1:

@@ -92,42 +92,49 @@ def _owned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def gather(sources: Sequence[Source], rows: "Unmasked") -> None:
-    """Fill tokens, spans, order and their counts from compact record batches. Raises ShardCorruptError."""
+    """Fill all but the sentence ends from compact record batches. Raises ShardCorruptError.
+
+    Numbers go through lists: setting one in an array takes as long as copying a row.
+    """
     width, most = rows.tokens.shape[1], rows.spans.shape[1]
+    scalars: list[tuple[int, int, int, int, int, int]] = []
     for views, lists, numbers, places in sources:
-        tokens, starts, ends, order = (lists[name] for name in COMPACT_COLUMNS)
-        length, objective, sample_id = views["length"], views["objective"], views["sample_id"]
+        (at, text), (heads, starts), (end_heads, ends), (order_heads, order) = (lists[name] for name in COMPACT_COLUMNS)
+        length, objective, sample_id = views["length"].item, views["objective"].item, views["sample_id"].item
         for row, to in zip(numbers, places, strict=True):
-            first, last = tokens.offsets[row], tokens.offsets[row + 1]
-            head, tail = starts.offsets[row], starts.offsets[row + 1]
-            size, count = int(last) - int(first), int(tail) - int(head)
-            same = head == ends.offsets[row] == order.offsets[row] and tail == ends.offsets[row + 1]
-            if not 0 < size <= width or not 0 < count <= most or not same or tail != order.offsets[row + 1]:
-                raise ShardCorruptError(f"sample {sample_id[row]}: its lists do not fit together")
-            rows.tokens[to, :size] = tokens.values[first:last]
-            rows.spans[to, :count, 0] = starts.values[head:tail]
-            rows.spans[to, :count, 1] = ends.values[head:tail]
-            rows.order[to, :count] = order.values[head:tail]
-            rows.size[to], rows.num_spans[to] = size, count
-            rows.closed[to] = length[row] == size + 2 * count
-            rows.objective[to], rows.sample_id[to] = objective[row], sample_id[row]
+            first, last, head, tail = at[row], at[row + 1], heads[row], heads[row + 1]
+            size, count = last - first, tail - head
+            same = head == end_heads[row] == order_heads[row] and tail == end_heads[row + 1] == order_heads[row + 1]
+            if not (same and 0 < size <= width and 0 < count <= most):
+                raise ShardCorruptError(f"sample {sample_id(row)}: its lists do not fit together; copy the build again")
+            rows.tokens[to, :size] = text[first:last]
+            spans = rows.spans[to, :count]
+            spans[:, 0], spans[:, 1] = starts[head:tail], ends[head:tail]
+            rows.order[to, :count] = order[head:tail]
+            scalars.append((to, size, count, length(row), objective(row), sample_id(row)))
+    if scalars:
+        filled, sizes, counts, lengths, objectives, ids = map(list, zip(*scalars, strict=True))
+        rows.size[filled], rows.num_spans[filled], rows.objective[filled] = sizes, counts, objectives
+        rows.closed[filled] = rows.size[filled] + 2 * rows.num_spans[filled] == lengths
+        rows.sample_id[filled] = np.array(ids, np.uint64)
 
 
 def gather_ends(sources: Sequence[Source], rows: "Unmasked") -> None:
     """Fill the sentence ends from record batches of either layout. Raises ShardCorruptError."""
+    most = rows.sentence_ends.shape[1]
     for views, lists, numbers, places in sources:
         offsets, values = lists["sentence_ends"]
         for row, to in zip(numbers, places, strict=True):
             first, last = offsets[row], offsets[row + 1]
-            count = int(last) - int(first)
-            if not 0 <= count <= rows.sentence_ends.shape[1]:
-                raise ShardCorruptError(f"sample {views['sample_id'][row]}: its sentence ends do not fit in a row")
-            rows.sentence_ends[to, :count] = values[first:last]
-            rows.num_ends[to] = count
+            if not 0 <= last - first <= most:
+                name = views["sample_id"].item(row)
+                raise ShardCorruptError(f"sample {name}: its sentence ends do not fit in a row; copy the build again")
+            rows.sentence_ends[to, : last - first] = values[first:last]
+            rows.num_ends[to] = last - first
 
 
 def matrices(rows: "Unmasked", style: "Style", seed: int) -> Views:
-    """MATRIX_COLUMNS of rows as they were built, and `context_length`. Raises ShardCorruptError where one is unsound."""
+    """MATRIX_COLUMNS of rows as they were built, and both lengths. Raises ShardCorruptError where one is unsound."""
     from glmdata.infilling.remask import Tensors, lay_out_rows
 
     tensors = Tensors.empty(*rows.tokens.shape)

@@ -19,8 +19,8 @@ import pyarrow as pa
 import xxhash
 
 from glmdata.errors import ShardCorruptError, ShardError
-from glmdata.shards.footer import Block, FooterError, record_batch_blocks
 from glmdata.shards.compact import Source, gather, gather_ends, matrices, unmasked
+from glmdata.shards.footer import Block, FooterError, record_batch_blocks
 from glmdata.shards.manifest import Manifest, ShardEntry, locate
 from glmdata.shards.schema import (
     MATRIX_COLUMNS,
@@ -237,7 +237,8 @@ class Shards:
             self._views.clear()
         if self.compact:
             found = Unmasked.empty(len(numbers), width)
-            gather(self._sources(numbers), found)
+            sources = self._sources(numbers)
+            gather(sources, found)
         else:
             names = ("input_ids", "target_ids", "position_ids", "context_length", "length", "objective", "sample_id")
             try:
@@ -245,7 +246,7 @@ class Shards:
             except ValueError as error:
                 raise ShardError(f"{self.folder}: {error}") from None
         if sentence_ends:
-            gather_ends(self._sources(numbers), found)
+            gather_ends(sources if self.compact else self._sources(numbers), found)
         return found
 
     def _sources(self, numbers: npt.NDArray[np.int64]) -> list[Source]:
@@ -266,11 +267,10 @@ class Shards:
         """(record batch, places in `numbers`, rows in the batch), each record batch once."""
         place = self._place(numbers)
         order = np.argsort(place.batch, kind="stable")
-        batches = place.batch[order]
+        batches, rows = place.batch[order], place.row[order]
         cuts = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(numbers)] if len(numbers) else [0]
         for start, stop in itertools.pairwise(cuts):
-            chosen = order[start:stop]
-            yield int(batches[start]), chosen, place.row[chosen]
+            yield int(batches[start]), order[start:stop], rows[start:stop]
 
     def _room(self, name: str, rows: int) -> npt.NDArray[Any]:
         kind = self._finished.field(name).type
