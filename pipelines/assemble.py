@@ -120,7 +120,8 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             vocabulary_size=vocabulary_size,
             settings=recipe.shards,
         )
-        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * 9
+        token_bytes = 9 if recipe.shards.layout == "materialised" else 2
+        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes
         jobs.append(Job(function=write_rows, arguments=arguments, weight=weight))
     return engine.run("shards", jobs)
 
