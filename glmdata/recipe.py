@@ -221,13 +221,29 @@ class SpanSettings(Section):
     multi-task recipes, 0.5 in the paper."""
     document_infill: Share = 0.5
     """Share of document-level spans anywhere inside the document; the others end where it ends."""
+    document_eop: bool = True
+    """Whether a document-level span that ends where its document ends is closed by eop like any other. false, as in the
+    reference: it is closed by the text's own eos where that is in the row, by nothing where the row ends before."""
     shuffle: bool = True
     """Spans in Part B in random order; in text order where false."""
+    block_positions: bool = True
+    """false: the second row of positions is 1 in all of Part B (the reference's no_block_position)."""
+    random_positions: bool = False
+    """true: the first row of positions begins at a random number that keeps Part A below sequence_length."""
+    sentinels: int = Field(0, ge=0, le=4096)
+    """Mask and sop tokens added, so that spans have their own (sentinel_token): the first of Part B the plain ones. All
+    of Part B then has the position `sequence_length`. A row has at most one span more than this; 0: no sentinels."""
+    block_mask_ratio: Share = 0.0
+    """Share of the inputs of Part B at token level that are [dBLOCK] instead; their targets stay (block_mask_prob, 0.1
+    in the released multi-task recipes)."""
 
 
 class ShardSettings(Section):
     """The files that training reads."""
 
+    layout: Literal["materialised", "compact"] = "materialised"
+    """materialised: finished rows, read without work. compact: text and spans, a quarter of the bytes, laid out while
+    they are read; the batches are the same."""
     rows: int = Field(8192, ge=1, le=1 << 24)
     """Rows a shard; the last may be short."""
     rows_per_record_batch: int = Field(64, ge=1, le=1 << 16)

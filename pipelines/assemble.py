@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from glmdata.balance import take_turns
+from glmdata.infilling.style import style_of
 from glmdata.infilling.windows import Rows, fill_rows
 from glmdata.pipelines.balance import Limit, Plan, Stream, read_stream
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import read_columns
 from glmdata.recipe import ObjectiveWeights, Recipe, ShardSettings, SpanSettings
+from glmdata.shards.compact import compact_batch
 from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
 from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens
@@ -50,6 +52,7 @@ class AssembleArguments:
     objectives: ObjectiveWeights
     spans: SpanSettings
     seed: int
+    layout: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,11 @@ class ShardArguments:
     sequence_length: int
     vocabulary_size: int
     settings: ShardSettings
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the shard and of the files that its rows come from."""
+        return shard_schema(self.sequence_length, self.vocabulary_size, self.settings.layout)
 
 
 def assemble(
@@ -93,6 +101,7 @@ def assemble(
                     objectives=recipe.objectives,
                     spans=recipe.spans,
                     seed=recipe.seed,
+                    layout=recipe.shards.layout,
                 ),
                 weight=max(1, sum(plan.totals) // buckets),
             )
@@ -111,7 +120,8 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             vocabulary_size=vocabulary_size,
             settings=recipe.shards,
         )
-        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * 9
+        token_bytes = 9 if recipe.shards.layout == "materialised" else 2
+        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes
         jobs.append(Job(function=write_rows, arguments=arguments, weight=weight))
     return engine.run("shards", jobs)
 
@@ -296,12 +306,16 @@ def write_rows_file(
         sentence_ends=sentence_ends.take(pa.array(order)),
         document_ids=document_ids.take(pa.array(order)),
     )
+    if arguments.layout == "compact":
+        style = style_of(arguments.special.by_role(), arguments.spans, arguments.sequence_length)
+        schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size, arguments.layout)
+        batch = compact_batch(batch, schema, style)
     write_shard(attempt.output("rows.arrow"), schema, [batch])
 
 
 def write_rows(arguments: ShardArguments, attempt: Attempt) -> dict[str, Any]:
     """Gather the rows of one shard. Writes shard.arrow."""
-    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size)
+    schema = arguments.schema
     pieces = [read_columns(attempt, file).slice(start, stop - start) for file, start, stop in arguments.pieces]
     rows = pa.Table.from_batches(pieces, schema)  # views of the files: a record batch at a time is copied
     step = arguments.settings.rows_per_record_batch

@@ -28,7 +28,7 @@ from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokeniz
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
 from glmdata.storage import absolute, storage_errors, write_whole
-from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
+from glmdata.tokenization import Tokenizer
 from glmdata.versions import versions
 
 __all__ = ["Built", "build", "describe_files"]
@@ -131,20 +131,28 @@ def _run(
     tokens, bins = tokenize(engine, partitions, deduplicated, model, recipe)
     streams = merge(engine, tokens)
     plan = balance(engine, bins, streams, recipe)
-    assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
-    shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
+    special = tokenizer.special.extended(dblock=recipe.spans.block_mask_ratio > 0, sentinels=recipe.spans.sentinels)
+    vocabulary_size = tokenizer.vocabulary_size + special.num_added
+    assembled = assemble(engine, plan, streams, special, vocabulary_size, recipe)
+    shards = cut_into_shards(engine, assembled, vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan, recipe.dedupe, earlier)
     report = build_report(
         engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
     )
-    return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
+    entry = TokenizerEntry(
+        hash=tokenizer.hash,
+        vocabulary_size=vocabulary_size,
+        special_tokens=special.by_role(),
+        special_token_texts=special.texts(),
+    )
+    return _publish(engine, folder, recipe, entry, model, plan, shards, ledgers, report)
 
 
 def _publish(
     engine: Engine,
     folder: BuildFolder,
     recipe: Recipe,
-    tokenizer: Tokenizer,
+    tokenizer: TokenizerEntry,
     model: FileRef,
     plan: Plan,
     shards: Sequence[Result],
@@ -174,12 +182,7 @@ def _publish(
         recipe=recipe.model_dump(mode="json"),
         sequence_length=recipe.sequence_length,
         languages=plan.languages,
-        tokenizer=TokenizerEntry(
-            hash=tokenizer.hash,
-            vocabulary_size=tokenizer.vocabulary_size,
-            special_tokens=tokenizer.special.by_role(),
-            special_token_texts=SPECIAL_TEXTS,
-        ),
+        tokenizer=tokenizer,
         shards=tuple(listed),
         files=files,
         counts={
