@@ -1,4 +1,4 @@
-"""Language quotas by token, and the order in which the languages take turns."""
+"""Language quotas, and the order in which the languages take turns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,24 +10,37 @@ from glmdata.errors import InputError
 __all__ = ["quotas", "require_languages", "take_turns"]
 
 
-def quotas(tokens: Mapping[str, int], weights: Mapping[str, float], strategy: str) -> dict[str, int]:
-    """How many tokens of each language the build takes.
+def quotas(
+    there: Mapping[str, int], weights: Mapping[str, float], strategy: str, max_repeats: int = 1
+) -> dict[str, int]:
+    """How much of each language the build takes.
 
     Args:
-        tokens: what there is, by language.
+        there: tokens there are, by language.
         weights: the wanted ratio, e.g. {"zh": 1, "en": 1}.
         strategy: "downsample": the scarcest language, by its weight, is taken whole, the others as the ratio asks;
-            "off": everything.
+            "upsample": the richest is taken whole and the others repeated as the ratio asks; where that would repeat
+            one more than `max_repeats` times, it is taken just so often, and the others as the ratio asks;
+            "off": everything once.
+        max_repeats: how often "upsample" takes a text at most; with 1 it is "downsample".
+
+    Returns:
+        Tokens, by language; more than there are where a language is repeated.
 
     Raises InputError where nothing is left, or a wanted language has no tokens, since no ratio can then be kept.
     """
-    require_languages(tokens, weights, strategy)
+    require_languages(there, weights, strategy)
     if strategy == "off":
-        return {code: tokens[code] for code in weights}
-    scarce = min(weights, key=lambda code: (tokens[code] / weights[code], code))
-    scale = tokens[scarce] / weights[scarce]
+        return {code: there[code] for code in weights}
+    most = max_repeats if strategy == "upsample" else 1
+    order = sorted(weights, key=lambda code: (there[code] / weights[code], code))
+    scarce, rich = order[0], order[-1]
+    whole, amount = scarce, most * there[scarce]
+    if amount / weights[scarce] > there[rich] / weights[rich]:
+        whole, amount = rich, there[rich]
+    scale = amount / weights[whole]
     return {
-        code: tokens[code] if code == scarce else min(tokens[code], int(scale * weight))
+        code: amount if code == whole else min(most * there[code], int(scale * weight))
         for code, weight in weights.items()
     }
 

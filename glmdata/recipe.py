@@ -150,8 +150,12 @@ class BalanceSettings(Section):
     """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
     unit: Literal["token"] = "token"
     """What the ratio counts: text tokens, without special ones."""
-    strategy: Literal["downsample", "off"] = "downsample"
-    """downsample: the language with too much gives up documents, in the order of a hash. off: all are kept."""
+    strategy: Literal["downsample", "upsample", "off"] = "downsample"
+    """downsample: the language with too much gives up documents, in the order of a hash. upsample: the one with too
+    little is repeated, up to max_repeats times; only what is still missing is given up. off: all are kept."""
+    max_repeats: int = Field(4, ge=1, le=100)
+    """How often upsample takes a text at most. Up to 4 times, repeated text is nearly as good as new (Muennighoff et
+    al. 2023, Scaling Data-Constrained Language Models). Each time it lies in other rows and is masked anew."""
 
     @field_validator("languages")
     @classmethod

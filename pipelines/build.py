@@ -13,7 +13,7 @@ from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import ConfigError, InputError
 from glmdata.pipelines.against import Earlier, open_earlier
 from glmdata.pipelines.assemble import assemble, cut_into_shards
-from glmdata.pipelines.balance import Plan, balance
+from glmdata.pipelines.balance import balance
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
 from glmdata.pipelines.folder import BuildFolder, identity_of
@@ -21,6 +21,7 @@ from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
+from glmdata.pipelines.streams import Plan
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of

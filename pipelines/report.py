@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from glmdata.corpus.documents import Outcome
 from glmdata.pipelines.against import Earlier
-from glmdata.pipelines.balance import Plan
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, duplicates_of
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.index import write_signatures
 from glmdata.pipelines.partitions import Partition, number_parts, read_columns, read_documents
+from glmdata.pipelines.streams import Plan
 from glmdata.recipe import DedupeSettings
 
 __all__ = ["LEDGER_SCHEMA", "QUARANTINE_SCHEMA", "build_report", "write_ledger"]
@@ -189,8 +189,8 @@ def _partition_ledger(
             detail[row] = f"held by the earlier build {arguments.sources[source][:16]}"
         elif outcome[row] == Outcome.EXACT_DUPLICATE and not same:
             detail[row] = "differs in case, width, white space or punctuation"
-    for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
-        detail[row] = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
+    for row in np.flatnonzero((counts != lengths) & (outcome == Outcome.KEPT)):
+        detail[row] = _times(int(counts[row]), int(lengths[row]))
     labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
     unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
     columns = {
@@ -208,8 +208,17 @@ def _partition_ledger(
     return pa.RecordBatch.from_arrays([columns[name] for name in LEDGER_SCHEMA.names], schema=LEDGER_SCHEMA)
 
 
+def _times(taken: int, length: int) -> str:
+    """How much of a document the build takes, where that is not all of it once."""
+    whole, rest = divmod(taken, length)
+    if not whole:
+        return f"its first {rest} of {length} tokens: the balance ends here"
+    last = f", then its first {rest} of {length} tokens: the balance ends here" if rest else ""
+    return f"taken {whole} time{'s' if whole > 1 else ''}{last}"
+
+
 def _token_counts(plan: Plan, tokens: pa.RecordBatch, rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each row of the partition: tokens the build takes, tokens the document has."""
+    """For each row of the partition: tokens the build takes, in all passes; tokens the document has."""
     taken, lengths = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     places = tokens["row"].to_numpy()
     length = tokens["length"].to_numpy()
@@ -217,13 +226,14 @@ def _token_counts(plan: Plan, tokens: pa.RecordBatch, rows: int) -> tuple[npt.ND
     languages, keys = tokens["language"].to_numpy(), tokens["key"].to_numpy()
     for language, limit in enumerate(plan.limits):
         mine = np.flatnonzero(languages == language)
-        taken[places[mine]] = length[mine]
+        taken[places[mine]] = plan.passes[language] * length[mine]
         if limit is None:
             continue
-        taken[places[mine[keys[mine] > np.uint64(limit.key)]]] = 0
+        before = mine[keys[mine] < np.uint64(limit.key)]
+        taken[places[before]] += length[before]
         for place in mine[keys[mine] == np.uint64(limit.key)]:
             here, last = tokens["document_id"][int(place)].as_py(), bytes.fromhex(limit.document_id)
-            taken[places[place]] = length[place] if here < last else limit.tokens if here == last else 0
+            taken[places[place]] += length[place] if here < last else limit.tokens if here == last else 0
     return taken, lengths
 
 
@@ -270,6 +280,10 @@ def build_report(
         "files_not_read": dict(not_read),
         "hints": list(hints),
         "tokens": by_language,
+        "times_taken": {
+            code: round(total / max(1, length), 6)
+            for code, total, length in zip(plan.languages, plan.totals, plan.lengths, strict=True)
+        },
         "samples": {name: counts["rows"] for name, counts in objectives.items()},
         "objectives": {name: dict(counts) for name, counts in objectives.items()},
         "rows": rows,

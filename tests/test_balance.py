@@ -28,6 +28,32 @@ def test_any_ratio_is_kept_within_a_token_and_one_language_is_whole(tokens: list
     assert max(shares) - min(shares) <= 1 / min(ratio) + 1e-9 * max(shares)
 
 
+@given(
+    tokens=st.lists(counts, min_size=1, max_size=4),
+    ratio=st.lists(weights, min_size=4, max_size=4),
+    most=st.integers(min_value=1, max_value=20),
+)
+def test_repeats_keep_the_ratio_and_give_up_as_little_as_they_can(
+    tokens: list[int], ratio: list[float], most: int
+) -> None:
+    codes = ("zh", "en", "fr", "de")[: len(tokens)]
+    there, wanted = dict(zip(codes, tokens, strict=True)), dict(zip(codes, ratio, strict=False))
+    taken = quotas(there, wanted, "upsample", most)
+    assert all(0 <= taken[code] <= most * there[code] for code in codes)
+    shares = [taken[code] / wanted[code] for code in codes]
+    assert max(shares) - min(shares) <= 1 / min(ratio) + 1e-9 * max(shares)
+    rich = max(codes, key=lambda code: (there[code] / wanted[code], code))
+    assert taken[rich] == there[rich] or any(taken[code] == most * there[code] for code in codes)
+    assert taken[rich] <= there[rich]
+
+
+@given(tokens=st.lists(counts, min_size=1, max_size=4), ratio=st.lists(weights, min_size=4, max_size=4))
+def test_upsample_without_repeats_is_downsample(tokens: list[int], ratio: list[float]) -> None:
+    codes = ("zh", "en", "fr", "de")[: len(tokens)]
+    there, wanted = dict(zip(codes, tokens, strict=True)), dict(zip(codes, ratio, strict=False))
+    assert quotas(there, wanted, "upsample", 1) == quotas(there, wanted, "downsample", 7)
+
+
 def test_off_takes_everything() -> None:
     assert quotas({"zh": 5, "en": 7}, {"zh": 1, "en": 1}, "off") == {"zh": 5, "en": 7}
 
