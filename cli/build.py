@@ -141,6 +141,10 @@ def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alrea
         f"{counted(report['rows'], 'sample')} of {manifest['sequence_length']} tokens in "
         f"{counted(len(manifest['shards']), 'shard')}; text tokens {tokens}; padding {report['padding']:.1%}"
     )
+    balance = report.get("balance", {})
+    if balance.get("unit", "token") != "token":
+        taken = " : ".join(f"{code} {count:,}" for code, count in balance["taken"].items())
+        click.echo(f"balanced by {balance['unit']}: {taken}")
     for warning in warnings(report):
         click.echo(f"note: {warning}")
     state = "was there already" if already_there else "done"

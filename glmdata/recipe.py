@@ -148,8 +148,9 @@ class BalanceSettings(Section):
         {"zh": 1, "en": 1}, min_length=1, max_length=255
     )
     """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
-    unit: Literal["token"] = "token"
-    """What the ratio counts: text tokens, without special ones."""
+    unit: Literal["token", "character", "document"] = "token"
+    """What the ratio counts: text tokens (without special ones), characters of the text, or documents. Whatever it is,
+    the languages take turns by tokens: in every prefix each has given the same share of all its tokens."""
     strategy: Literal["downsample", "upsample", "off"] = "downsample"
     """downsample: the language with too much gives up documents, in the order of a hash. upsample: the one with too
     little is repeated, up to max_repeats times; only what is still missing is given up. off: all are kept."""

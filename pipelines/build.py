@@ -126,7 +126,7 @@ def _run(
         tokenizer = Tokenizer.load(engine.path(model))
     tokens, bins = tokenize(engine, partitions, deduplicated, model, recipe)
     streams = merge(engine, tokens)
-    plan = balance(engine, bins, streams, recipe)
+    plan = balance(engine, bins, streams, model, recipe)
     assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
     shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan, recipe.dedupe, earlier)

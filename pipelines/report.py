@@ -280,6 +280,11 @@ def build_report(
         "files_not_read": dict(not_read),
         "hints": list(hints),
         "tokens": by_language,
+        "balance": {
+            "unit": plan.unit,
+            "available": dict(zip(plan.languages, plan.available, strict=True)),
+            "taken": dict(zip(plan.languages, plan.taken, strict=True)),
+        },
         "times_taken": {
             code: round(total / max(1, length), 6)
             for code, total, length in zip(plan.languages, plan.totals, plan.lengths, strict=True)

@@ -42,6 +42,8 @@ class Plan:
     """
 
     languages: tuple[str, ...]
+    unit: str
+    """What the ratio counts: token, character or document."""
     totals: tuple[int, ...]
     """Tokens taken, of all passes."""
     lengths: tuple[int, ...]
@@ -50,6 +52,10 @@ class Plan:
     """Documents of one whole pass."""
     passes: tuple[int, ...]
     limits: tuple[Limit | None, ...]
+    available: tuple[int, ...]
+    """Units of one whole pass."""
+    taken: tuple[int, ...]
+    """Units taken, of all passes."""
     cumulative: FileRef
 
 
@@ -60,6 +66,7 @@ class Stream:
     keys: npt.NDArray[np.uint64]
     ids: list[bytes]
     lengths: npt.NDArray[np.int64]
+    characters: npt.NDArray[np.int64]
     sources: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
 
@@ -80,8 +87,8 @@ class Stretch:
 
 def read_stream(attempt: Attempt, tokens: Sequence[FileRef], language: int, first_bin: int, last_bin: int) -> Stream:
     """Documents of a language whose keys lie in the ranges [first_bin, last_bin), from all partitions, in order."""
-    keys, lengths, ids = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], list[bytes]()
-    sources, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    keys, ids = [np.zeros(0, np.uint64)], list[bytes]()
+    lengths, characters, sources, rows = ([np.zeros(0, np.int64)] for _ in range(4))
     for source, file in enumerate(tokens):
         columns = read_columns(attempt, file)
         languages = columns["language"].to_numpy()
@@ -92,6 +99,7 @@ def read_stream(attempt: Attempt, tokens: Sequence[FileRef], language: int, firs
         # Copies, so that no file stays mapped: a process may map 65,530 of them.
         keys.append(columns["key"].to_numpy()[low:high].copy())
         lengths.append(columns["length"].to_numpy()[low:high].copy())
+        characters.append(columns["characters"].to_numpy()[low:high].copy())
         ids += columns["document_id"].slice(int(low), int(high - low)).to_pylist()
         sources.append(np.full(high - low, source, np.int64))
         rows.append(np.arange(low, high, dtype=np.int64))
@@ -102,6 +110,7 @@ def read_stream(attempt: Attempt, tokens: Sequence[FileRef], language: int, firs
         keys=joined[order],
         ids=[ids[place] for place in order],
         lengths=np.concatenate(lengths)[order],
+        characters=np.concatenate(characters)[order],
         sources=np.concatenate(sources)[order],
         rows=np.concatenate(rows)[order],
     )

@@ -213,6 +213,7 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
     strings = texts.to_pylist()
     tokens, offsets = tokenizer.encode_arrow(texts)
     lengths = np.diff(offsets)
+    characters = np.where(lengths > 0, pc.utf8_length(texts).to_numpy(), 0).astype(np.int64)
     byte_lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
     ends, end_offsets = sentence_token_ends(tokenizer, strings, tokens, offsets, byte_lengths, *sentence_ends(texts))
     write_columns(
@@ -222,6 +223,7 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
             "key": keys,
             "row": rows.astype(np.uint32),
             "length": lengths,
+            "characters": characters,
             "document_id": signs["document_id"].take(pa.array(rows)),
             "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(tokens.astype(tokenizer.token_dtype))),
             "sentence_ends": pa.LargeListArray.from_arrays(end_offsets, pa.array(ends)),
@@ -234,7 +236,8 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
         {
             "bin": found,
             "tokens": np.bincount(places, lengths, len(found)).astype(np.int64),
-            "documents": np.bincount(places, minlength=len(found)).astype(np.int64),
+            "characters": np.bincount(places, characters, len(found)).astype(np.int64),
+            "documents": np.bincount(places, lengths > 0, len(found)).astype(np.int64),
         },
     )
     return {"records": len(rows), "tokens": int(offsets[-1])}

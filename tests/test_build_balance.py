@@ -31,6 +31,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The default balance."""
+    return run(corpus, tmp_path_factory.mktemp("plain") / "out")
+
+
+@pytest.fixture(scope="module")
+def model(plain: Built) -> str:
+    """Its tokenizer, so that the other builds train none."""
+    return str(plain.folder / "tokenizer.model")
+
+
 def text_rows(made: Built) -> list[tuple[str, list[int]]]:
     """Language and text tokens of each row, spans put back, special tokens taken out."""
     shards, tokenizer = Shards(str(made.folder)), Tokenizer.load(made.folder / "tokenizer.model")
@@ -59,10 +71,10 @@ def check_accounts(made: Built) -> None:
 
 @pytest.mark.parametrize("per_bucket", [1 << 19, 1000])
 def test_the_scarcer_language_is_repeated_and_the_richer_one_whole(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_bucket: int
+    corpus: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_bucket: int
 ) -> None:
     monkeypatch.setattr(assemble, "TOKENS_PER_BUCKET", per_bucket)
-    made = run(corpus, tmp_path / "out", "balance.strategy=upsample")
+    made = run(corpus, tmp_path / "out", "balance.strategy=upsample", tokenizer_path=model)
     check_accounts(made)
     report, tokenizer = made.report, Tokenizer.load(made.folder / "tokenizer.model")
     assert report["tokens"]["en"] == pytest.approx(report["tokens"]["zh"], abs=60)
@@ -84,8 +96,11 @@ def test_the_scarcer_language_is_repeated_and_the_richer_one_whole(
     assert ends_here <= 1
 
 
-def test_repeats_are_masked_anew_and_follow_each_other_in_the_same_order(corpus: Path, tmp_path: Path) -> None:
-    made = run(corpus, tmp_path / "out", "balance.strategy=upsample", "balance.languages={zh: 1, en: 10}")
+def test_repeats_are_masked_anew_and_follow_each_other_in_the_same_order(
+    corpus: Path, model: str, tmp_path: Path
+) -> None:
+    options = ("balance.strategy=upsample", "balance.languages={zh: 1, en: 10}")
+    made = run(corpus, tmp_path / "out", *options, tokenizer_path=model)
     check_accounts(made)
     assert made.report["times_taken"]["en"] == 4
     stream = [token for code, tokens in text_rows(made) if code == "en" for token in tokens]
@@ -96,19 +111,23 @@ def test_repeats_are_masked_anew_and_follow_each_other_in_the_same_order(corpus:
     assert len(set(inputs)) > 0.98 * shards.rows  # of a few short sentences the same one may be drawn again
 
 
-def test_too_few_repeats_cut_the_richer_language(corpus: Path, tmp_path: Path) -> None:
+def test_too_few_repeats_cut_the_richer_language(corpus: Path, model: str, tmp_path: Path) -> None:
     options = ("balance.strategy=upsample", "balance.languages={zh: 1, en: 10}")
-    made = [run(corpus, tmp_path / f"{most}", *options, f"balance.max_repeats={most}") for most in (1, 2)]
+    made = [
+        run(corpus, tmp_path / f"{most}", *options, f"balance.max_repeats={most}", tokenizer_path=model)
+        for most in (1, 2)
+    ]
     for most, one in enumerate(made, 1):
         check_accounts(one)
         assert one.report["times_taken"]["en"] == most
         assert one.report["tokens"]["en"] == pytest.approx(10 * one.report["tokens"]["zh"], abs=600)
-    plain = run(corpus, tmp_path / "plain", options[1])
-    assert made[0].manifest["fingerprint"] == plain.manifest["fingerprint"]
+    downsampled = run(corpus, tmp_path / "downsampled", options[1], tokenizer_path=model)
+    assert made[0].manifest["fingerprint"] == downsampled.manifest["fingerprint"]
 
 
-def test_workers_never_change_a_repeated_build(corpus: Path, tmp_path: Path) -> None:
-    made = [run(corpus, tmp_path / f"{n}", "balance.strategy=upsample", workers=n) for n in (1, 4)]
+def test_workers_never_change_a_repeated_build(corpus: Path, model: str, tmp_path: Path) -> None:
+    options = ("balance.strategy=upsample", "balance.unit=character")
+    made = [run(corpus, tmp_path / f"{n}", *options, workers=n, tokenizer_path=model) for n in (1, 4)]
     assert contents(made[0].folder) == contents(made[1].folder)
 
 
@@ -119,3 +138,59 @@ def test_one_document_of_each_language_can_be_repeated(tmp_path: Path) -> None:
     assert made.report["times_taken"]["zh"] > 5
     shards = Shards(str(made.folder))
     assert np.sum([len(shards.row(number)["document_ids"]) for number in range(shards.rows)]) > shards.rows
+
+
+def taken_units(made: Built, unit: str) -> collections.Counter[str]:
+    """Characters or documents by language, counted from the texts of the ledger's kept documents."""
+    tokenizer, taken = Tokenizer.load(made.folder / "tokenizer.model"), collections.Counter[str]()
+    for row in ledger(made):
+        if row["outcome"] == "kept":
+            ids = tokenizer.encode([TEXTS[row["uri"]][row["record"]]])[0]
+            whole, rest = divmod(row["tokens"], len(ids))
+            text = tokenizer.decode(ids) * whole + tokenizer.decode(ids[:rest])
+            taken[row["language"]] += len(text) if unit == "character" else whole
+            assert unit == "character" or not rest
+    return taken
+
+
+@pytest.mark.parametrize("strategy", ["downsample", "upsample"])
+@pytest.mark.parametrize(
+    ("unit", "languages", "ratio", "within"),
+    [
+        ("character", "{zh: 1, en: 1}", 1, 100),  # a sentence has 100 characters at most
+        ("character", "{zh: 1, en: 3}", 3, 100),
+        ("document", "{zh: 1, en: 1}", 1, 0),
+        ("document", "{zh: 7, en: 3}", 3 / 7, 1),
+    ],
+)
+def test_the_ratio_may_count_characters_or_documents(
+    corpus: Path, plain: Built, model: str, tmp_path: Path, unit: str, languages: str, ratio: float,
+    within: int, strategy: str,
+) -> None:  # fmt: skip
+    options = (f"balance.unit={unit}", f"balance.languages={languages}", f"balance.strategy={strategy}")
+    made = run(corpus, tmp_path / "out", *options, tokenizer_path=model)
+    check_accounts(made)
+    taken, balance = taken_units(made, unit), made.report["balance"]
+    assert balance["unit"] == unit
+    assert balance["taken"] == taken
+    assert abs(taken["en"] - ratio * taken["zh"]) <= within * max(1, ratio)
+    there = collections.Counter[str]()
+    for uri, texts in TEXTS.items():
+        there[uri[:2]] += sum(map(len, texts)) if unit == "character" else len(texts)
+    assert balance["available"] == there
+    if strategy == "upsample":
+        assert "balance" not in made.report["outcomes"] or max(made.report["times_taken"].values()) >= 4
+    else:
+        assert any(taken[code] == there[code] for code in there)
+    assert made.manifest["fingerprint"] != plain.manifest["fingerprint"]
+
+
+def test_languages_take_turns_by_tokens_whatever_the_unit(corpus: Path, model: str, tmp_path: Path) -> None:
+    """After every row each language has given the same share of all its tokens, within two rows."""
+    made = run(corpus, tmp_path / "out", "balance.unit=document", "shards.rows=16", tokenizer_path=model)
+    rows = [(code, len(tokens)) for code, tokens in text_rows(made)]
+    given_ = dict.fromkeys(made.report["tokens"], 0)
+    for code, count in rows:
+        given_[code] += count
+        shares = [given_[name] / total for name, total in made.report["tokens"].items()]
+        assert max(shares) - min(shares) <= 2 * 96 / min(made.report["tokens"].values())

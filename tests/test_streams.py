@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmdata.balance import quotas
-from glmdata.pipelines.balance import BalanceArguments, plan_quotas
+from glmdata.pipelines.balance import BalanceArguments, plan_quotas, read_plan
 from glmdata.pipelines.engine import Attempt, FileRef
 from glmdata.pipelines.partitions import write_columns
-from glmdata.pipelines.streams import Limit, Plan, Stretch, stretch_of
+from glmdata.pipelines.streams import Plan, Stretch, stretch_of
 from glmdata.pipelines.tokenize import ORDER_BINS
 from glmdata.recipe import BalanceSettings
 
@@ -59,6 +59,7 @@ def written(folder: Path, languages: list[list[Text]], files: int) -> tuple[list
             "key": np.array([row[1] for row in rows], np.uint64),
             "row": np.arange(len(rows), dtype=np.uint32),
             "length": np.array([len(row[3].tokens) for row in rows], np.int64),
+            "characters": np.array([3 * len(row[3].tokens) for row in rows], np.int64),
             "document_id": pa.array([row[2] for row in rows], pa.binary(16)),
             "tokens": pa.array([row[3].tokens for row in rows], pa.large_list(pa.uint16())),
             "sentence_ends": pa.array([row[3].ends for row in rows], pa.large_list(pa.uint32())),
@@ -67,6 +68,7 @@ def written(folder: Path, languages: list[list[Text]], files: int) -> tuple[list
         counted = {
             "bin": np.array([row[0] * ORDER_BINS + (row[1] >> 48) for row in rows], np.int64),
             "tokens": columns["length"],
+            "characters": columns["characters"],
             "documents": np.ones(len(rows), np.int64),
         }
         found = np.unique(counted["bin"])
@@ -85,24 +87,27 @@ def planned(folder: Path, tokens: list[FileRef], bins: list[FileRef], asked: Bal
     """The plan as the stage makes it."""
     attempt = Attempt(folder, "balance", 0, "a")
     (folder / "balance").mkdir(exist_ok=True)
-    counts = plan_quotas(
-        BalanceArguments(bins=tuple(bins), tokens=tuple(tokens), settings=asked, longest_sentence=LONGEST_SENTENCE),
-        attempt,
+    none = FileRef(path="", bytes=0, xxh3="")  # only characters ask for the tokenizer
+    arguments = BalanceArguments(
+        bins=tuple(bins), tokens=tuple(tokens), tokenizer=none, settings=asked, longest_sentence=LONGEST_SENTENCE
     )
-    return Plan(
-        languages=tuple(asked.languages),
-        limits=tuple(Limit(**limit) if limit else None for limit in counts.pop("limits")),
-        cumulative=FileRef(path=str(attempt.files["cumulative.arrow"].relative_to(folder)), bytes=0, xxh3=""),
-        **{name: tuple(values) for name, values in counts.items()},
-    )
+    counts = plan_quotas(arguments, attempt)
+    path = attempt.files["cumulative.arrow"].relative_to(folder)
+    return read_plan(counts, tuple(asked.languages), FileRef(path=str(path), bytes=0, xxh3=""))
 
 
 def in_order(found: list[Text]) -> list[Text]:
     return sorted(found, key=lambda text: (text.key, text.identity))
 
 
-def expected_stream(found: list[Text], quota: int) -> list[int]:
-    """The tokens of a language: all documents in order, pass after pass, cut at a sentence end."""
+def size_of(found: list[Text], unit: str) -> int:
+    return len(found) if unit == "document" else sum(len(text.tokens) for text in found)
+
+
+def expected_stream(found: list[Text], unit: str, quota: int) -> list[int]:
+    """The tokens of a language: all documents in order, pass after pass, cut behind a sentence or a document."""
+    if unit == "document":
+        return [token for text in (in_order(found) * 100)[:quota] for token in text.tokens]
     whole = [token for text in in_order(found) for token in text.tokens]
     ends = [0]
     for text in in_order(found):
@@ -132,23 +137,25 @@ def check_stretch(stretch: Stretch, texts_by_id: dict[bytes, Text]) -> None:
     files=st.integers(1, 3),
     buckets=st.integers(1, 12),
     weight=st.sampled_from([0.01, 0.3, 1, 2, 50]),
+    unit=st.sampled_from(["token", "document"]),
     strategy=st.sampled_from(["downsample", "upsample", "off"]),
     max_repeats=st.integers(1, 9),
 )
 def test_buckets_deal_out_every_pass_token_for_token(
-    tmp_path_factory, zh, en, files, buckets, weight, strategy, max_repeats
+    tmp_path_factory, zh, en, files, buckets, weight, unit, strategy, max_repeats
 ) -> None:
     folder = tmp_path_factory.mktemp("streams")
-    asked = BalanceSettings(languages={"aa": weight, "bb": 1}, strategy=strategy, max_repeats=max_repeats)
+    asked = BalanceSettings(languages={"aa": weight, "bb": 1}, unit=unit, strategy=strategy, max_repeats=max_repeats)
     tokens, bins = written(folder, [zh, en], files)
     plan = planned(folder, tokens, bins, asked)
-    there = {code: sum(len(text.tokens) for text in found) for code, found in (("aa", zh), ("bb", en))}
+    there = {"aa": size_of(zh, unit), "bb": size_of(en, unit)}
     wanted = quotas(there, asked.languages, strategy, max_repeats)
     attempt = Attempt(folder, "assemble", 0, "a")
     for language, (code, found) in enumerate((("aa", zh), ("bb", en))):
         stretches = [stretch_of(attempt, tokens, plan, language, bucket, buckets) for bucket in range(buckets)]
         taken = [token for stretch in stretches for token in stretch.tokens.tolist()]
-        assert taken == expected_stream(found, wanted[code])
+        assert taken == expected_stream(found, unit, wanted[code])
         assert len(taken) == plan.totals[language]
+        assert plan.taken[language] == (wanted[code] if unit == "document" else len(taken))
         for stretch in stretches:
             check_stretch(stretch, {text.identity: text for text in found})
