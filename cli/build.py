@@ -162,8 +162,9 @@ def warnings(report: dict[str, Any]) -> list[str]:
     found = []
     outcomes = report["outcomes"]
     given, kept = outcomes.get("balance", 0), outcomes.get("kept", 0)
-    if given > kept and report["tokens"]:
-        scarce = min(report["tokens"], key=lambda code: report["tokens"][code])
+    times = report.get("times_taken", {})
+    if given > kept and min(times.values(), default=1) < 1:  # else the weights of sources did it
+        scarce = max(times, key=lambda code: times[code])
         found.append(
             f"balancing left out {given:,} documents and kept {kept:,}: {scarce} has only "
             f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=upsample or off)"

@@ -1,5 +1,6 @@
 """Language quotas, and the order in which the languages take turns."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,7 +8,23 @@ import numpy.typing as npt
 
 from glmdata.errors import InputError
 
-__all__ = ["quotas", "require_languages", "take_turns"]
+__all__ = ["copies_of", "quotas", "require_languages", "source_weight", "take_turns"]
+
+
+def source_weight(uri: str, weights: Mapping[str, float]) -> float:
+    """The weight of a file: that of the longest pattern it matches, of equally long ones the last by alphabet; or 1."""
+    matching = [pattern for pattern in weights if fnmatch.fnmatchcase(uri, pattern)]
+    return weights[max(matching, key=lambda pattern: (len(pattern), pattern))] if matching else 1.0
+
+
+def copies_of(weights: npt.NDArray[np.float64], draws: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """How often each document is there: its weight, rounded down or up so that the expectation is kept.
+
+    Args: weights: float64[n]. draws: uint64[n], uniform; one that is drawn at a weight is drawn at every higher one.
+    """
+    whole = np.floor(weights)
+    threshold = (weights - whole) * 2.0**64  # exact: a fraction has 53 bits
+    return whole.astype(np.int64) + (draws < threshold.astype(np.uint64))
 
 
 def quotas(

@@ -157,6 +157,11 @@ class BalanceSettings(Section):
     max_repeats: int = Field(4, ge=1, le=100)
     """How often upsample takes a text at most. Up to 4 times, repeated text is nearly as good as new (Muennighoff et
     al. 2023, Scaling Data-Constrained Language Models). Each time it lies in other rows and is masked anew."""
+    source_weights: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0, le=100)]] = Field(
+        default_factory=dict, max_length=250
+    )
+    """How often the documents of some files are there before the languages are balanced. {"web/*": 0.5, "books/*": 2}:
+    half of them, chosen by hash; each twice. Of several patterns that a file matches the longest counts."""
 
     @field_validator("languages")
     @classmethod

@@ -1,5 +1,6 @@
 """The stage graph: raw files in, a finished build out."""
 
+import fnmatch
 import json
 import os
 from collections import Counter
@@ -111,7 +112,7 @@ def _run(
 ) -> Built:
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
-    hints = _hints(listing, partitions, recipe)
+    hints = _hints(listing, partitions, recipe) + _idle_weights(listing, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
     if deduplicated.held:
         hints.append(f"{deduplicated.held:,} documents are in the builds of --against already")
@@ -214,6 +215,15 @@ def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) ->
         "--set corpus.txt_documents=lines"
         for file in listing.files
         if file.format == "txt" and file.size > LARGE_DOCUMENT * max(1, records[file.uri])
+    ][:MAX_HINTS]
+
+
+def _idle_weights(listing: Listing, recipe: Recipe) -> list[str]:
+    """Patterns of balance.source_weights that no file matches."""
+    return [
+        f"balance.source_weights: no file matches {pattern!r}"
+        for pattern in recipe.balance.source_weights
+        if not any(fnmatch.fnmatchcase(file.uri, pattern) for file in listing.files)
     ][:MAX_HINTS]
 
 

@@ -175,7 +175,7 @@ def _partition_ledger(
     outcome[gone] = duplicates["outcome"].to_numpy()
     survivors = np.full(rows, -1, np.int64)
     survivors[gone] = np.arange(len(gone))
-    counts, lengths = _token_counts(arguments.plan, read_columns(attempt, tokens), rows)
+    counts, lengths, left_out = _token_counts(arguments.plan, read_columns(attempt, tokens), rows)
     outcome[(outcome == Outcome.KEPT) & (counts == 0) & (lengths > 0)] = Outcome.BALANCE
 
     detail = documents["detail"].to_pylist()
@@ -191,6 +191,8 @@ def _partition_ledger(
             detail[row] = "differs in case, width, white space or punctuation"
     for row in np.flatnonzero((counts != lengths) & (outcome == Outcome.KEPT)):
         detail[row] = _times(int(counts[row]), int(lengths[row]))
+    for row in np.flatnonzero(left_out):
+        detail[row] = "left out by balance.source_weights"
     labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
     unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
     columns = {
@@ -217,24 +219,29 @@ def _times(taken: int, length: int) -> str:
     return f"taken {whole} time{'s' if whole > 1 else ''}{last}"
 
 
-def _token_counts(plan: Plan, tokens: pa.RecordBatch, rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each row of the partition: tokens the build takes, in all passes; tokens the document has."""
+def _token_counts(
+    plan: Plan, tokens: pa.RecordBatch, rows: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """For each row of the partition: tokens the build takes, in all copies and passes; tokens the document has; whether
+    the weight of its source left it out.
+    """
     taken, lengths = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    places = tokens["row"].to_numpy()
-    length = tokens["length"].to_numpy()
+    places, length = tokens["row"].to_numpy(), tokens["length"].to_numpy()
     lengths[places] = length
     languages, keys = tokens["language"].to_numpy(), tokens["key"].to_numpy()
     for language, limit in enumerate(plan.limits):
         mine = np.flatnonzero(languages == language)
-        taken[places[mine]] = plan.passes[language] * length[mine]
+        np.add.at(taken, places[mine], plan.passes[language] * length[mine])
         if limit is None:
             continue
         before = mine[keys[mine] < np.uint64(limit.key)]
-        taken[places[before]] += length[before]
+        np.add.at(taken, places[before], length[before])
         for place in mine[keys[mine] == np.uint64(limit.key)]:
             here, last = tokens["document_id"][int(place)].as_py(), bytes.fromhex(limit.document_id)
             taken[places[place]] += length[place] if here < last else limit.tokens if here == last else 0
-    return taken, lengths
+    left_out = np.zeros(rows, np.bool_)
+    left_out[places[languages == len(plan.languages)]] = True
+    return taken, lengths, left_out
 
 
 def _quarantine(documents: pa.RecordBatch, table: pa.RecordBatch) -> pa.RecordBatch:

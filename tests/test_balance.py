@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmdata.balance import quotas, take_turns
+from glmdata.balance import copies_of, quotas, source_weight, take_turns
 from glmdata.errors import InputError
 
 counts = st.integers(min_value=1, max_value=10**13)
@@ -67,6 +67,35 @@ def test_nothing_left_is_refused(strategy: str) -> None:
 def test_a_missing_language_is_refused_with_what_helps() -> None:
     with pytest.raises(InputError, match=r"no document of zh is left to balance; .*balance\.strategy=off"):
         quotas({"zh": 0, "en": 9}, {"zh": 1, "en": 1}, "downsample")
+
+
+@given(
+    weight=st.floats(min_value=0, max_value=100), other=st.floats(min_value=0, max_value=100), seed=st.integers(0, 99)
+)
+def test_copies_are_the_weight_rounded_and_a_higher_weight_takes_no_document_out(
+    weight: float, other: float, seed: int
+) -> None:
+    draws = np.random.default_rng(seed).integers(0, 1 << 64, 400, np.uint64)
+    low, high = (copies_of(np.full(400, value), draws) for value in sorted((weight, other)))
+    assert (low <= high).all()
+    assert set(low) <= {int(min(weight, other)), int(min(weight, other)) + 1}
+    assert abs(low.mean() - min(weight, other)) < 0.13  # five standard deviations
+
+
+def test_draws_at_the_edges_are_decided_exactly() -> None:
+    draws = np.array([0, (1 << 63) - 1, 1 << 63, (1 << 64) - 1], np.uint64)
+    assert copies_of(np.full(4, 0.5), draws).tolist() == [1, 1, 0, 0]
+    assert copies_of(np.full(4, 1 - 2.0**-53), draws).tolist() == [1, 1, 1, 0]
+    assert copies_of(np.full(4, 0.0), draws).tolist() == [0] * 4
+    assert copies_of(np.full(4, 3.0), draws).tolist() == [3] * 4
+
+
+def test_the_longest_pattern_decides() -> None:
+    weights = {"*": 0.5, "books/*": 2, "books/[a-m]*": 3, "*.txt": 7}
+    found = [source_weight(uri, weights) for uri in ("web/a", "books/z", "books/a", "b.txt", "books/z.txt")]
+    assert found == [0.5, 2, 3, 7, 2]
+    assert source_weight("books/a", {"web/*": 2}) == 1
+    assert source_weight("ab", {"a*": 2, "*b": 3}) == source_weight("ab", {"*b": 3, "a*": 2}) == 2
 
 
 rows = st.lists(st.integers(min_value=1, max_value=512), max_size=60).map(lambda values: np.array(values, np.int32))

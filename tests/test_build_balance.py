@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from corpora import document, write_jsonl
 from test_build import contents, ledger, run
 
+from glmdata.cli.build import command
+from glmdata.errors import InputError
 from glmdata.infilling.restore import restore
 from glmdata.pipelines import assemble
 from glmdata.pipelines.build import Built
@@ -194,3 +197,100 @@ def test_languages_take_turns_by_tokens_whatever_the_unit(corpus: Path, model: s
         given_[code] += count
         shares = [given_[name] / total for name, total in made.report["tokens"].items()]
         assert max(shares) - min(shares) <= 2 * 96 / min(made.report["tokens"].values())
+
+
+def documents_in_rows(made: Built) -> list[list[bytes]]:
+    shards = Shards(str(made.folder))
+    return [list(shards.row(number)["document_ids"]) for number in range(shards.rows)]
+
+
+def test_sources_are_taken_as_often_as_their_weights_say(corpus: Path, model: str, tmp_path: Path) -> None:
+    weights = 'balance.source_weights={"zh/*": 0.4, "en/a*": 2.5, "en/b*": 0}'
+    made = run(corpus, tmp_path / "out", "balance.strategy=off", weights, tokenizer_path=model)
+    check_accounts(made)
+    tokenizer = Tokenizer.load(made.folder / "tokenizer.model")
+    copies = collections.defaultdict(list)
+    for row in ledger(made):
+        length = len(tokenizer.encode([TEXTS[row["uri"]][row["record"]]])[0])
+        if row["outcome"] == "balance":
+            assert (row["tokens"], row["detail"]) == (length, "left out by balance.source_weights")
+            copies[row["uri"]].append(0)
+        else:
+            assert row["outcome"] == "kept"
+            assert row["tokens"] % length == 0
+            copies[row["uri"]].append(row["tokens"] // length)
+            assert row["detail"] == (f"taken {copies[row['uri']][-1]} times" if row["tokens"] > length else None)
+    assert set(copies["zh/a.jsonl"]) == {0, 1}
+    assert sum(copies["zh/a.jsonl"]) == pytest.approx(0.4 * 240, abs=25)
+    assert set(copies["en/a.jsonl"]) == {2, 3}
+    assert sum(copies["en/a.jsonl"]) == pytest.approx(2.5 * 40, abs=12)
+    assert set(copies["en/b.jsonl"]) == {0}
+    assert made.report["hints"] == []
+
+
+def test_copies_lie_apart_in_the_stream(corpus: Path, model: str, tmp_path: Path) -> None:
+    made = run(corpus, tmp_path / "out", 'balance.source_weights={"en/*": 2}', tokenizer_path=model)
+    check_accounts(made)
+    assert made.report["tokens"]["en"] == pytest.approx(made.report["tokens"]["zh"], abs=60)
+    twice = sum(len(set(ids)) < len(ids) for ids in documents_in_rows(made))
+    assert twice < 0.05 * len(documents_in_rows(made))
+
+
+def test_weights_work_with_repeats_and_small_buckets(
+    corpus: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("balance.strategy=upsample", 'balance.source_weights={"en/*": 0.5}', "balance.languages={en: 1, zh: 2}")
+    made = run(corpus, tmp_path / "out", *options, tokenizer_path=model)
+    check_accounts(made)
+    assert made.report["times_taken"]["en"] > 1
+    monkeypatch.setattr(assemble, "TOKENS_PER_BUCKET", 700)
+    small = run(corpus, tmp_path / "small", *options, tokenizer_path=model)
+    check_accounts(small)
+    assert [row["tokens"] for row in ledger(small)] == [row["tokens"] for row in ledger(made)]
+
+
+def test_where_a_document_lies_has_no_part_in_whether_its_weight_leaves_it_out(
+    corpus: Path, model: str, tmp_path: Path
+) -> None:
+    write_jsonl(tmp_path / "one" / "all.jsonl", TEXTS["en/b.jsonl"] + TEXTS["zh/a.jsonl"] + TEXTS["en/a.jsonl"])
+    weights = 'balance.source_weights={"*": 0.5}'
+    apart = run(corpus, tmp_path / "apart", weights, tokenizer_path=model)
+    joined = run(tmp_path / "one", tmp_path / "joined", weights, tokenizer_path=model)
+    assert text_rows(apart) == text_rows(joined)
+
+
+def test_a_weight_of_one_changes_nothing_and_an_idle_one_is_told(
+    corpus: Path, plain: Built, model: str, tmp_path: Path
+) -> None:
+    weights = 'balance.source_weights={"zh/*": 1, "fr/*": 3}'
+    made = run(corpus, tmp_path / "out", weights, tokenizer_path=model)
+    assert made.manifest["fingerprint"] == plain.manifest["fingerprint"]
+    assert made.report["hints"] == ["balance.source_weights: no file matches 'fr/*'"]
+
+
+def test_a_language_whose_sources_all_weigh_nothing_is_refused(corpus: Path, model: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no document of en is left to balance"):
+        run(corpus, tmp_path / "out", 'balance.source_weights={"en/*": 0}', tokenizer_path=model)
+
+
+def test_the_command_line_tells_what_was_taken_and_why_much_was_left_out(
+    corpus: Path, model: str, tmp_path: Path
+) -> None:
+    """Only the balance itself is warned of: who gives sources small weights knows it."""
+    common = ["--corpus", str(corpus), "--tokenizer", model, "--address", "none"]
+    for name, told, untold, options in (
+        ("few", "en has only", "taken", ["balance.languages={zh: 1, en: 20}"]),
+        (
+            "weights",
+            "left out by the balance",
+            "has only",
+            ['balance.source_weights={"*": 0.1}', "balance.strategy=off"],
+        ),
+        ("repeats", "(taken 2.", "balanced by", ["balance.strategy=upsample"]),
+        ("characters", "balanced by character: en ", "has only", ["balance.unit=character"]),
+    ):
+        chosen = [part for option in options for part in ("--set", option)]
+        result = CliRunner().invoke(command, [*common, "--out", str(tmp_path / name), *chosen])
+        assert result.exit_code == 0, result.output
+        assert told in result.output
+        assert untold not in result.output
