@@ -163,6 +163,16 @@ class BalanceSettings(Section):
     """How often the documents of some files are there before the languages are balanced. {"web/*": 0.5, "books/*": 2}:
     half of them, chosen by hash; each twice. Of several patterns that a file matches the longest counts."""
 
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _some(cls, languages: Any) -> Any:
+        if languages == {}:
+            raise ValueError("name at least one language, as in {zh: 1, en: 1}")
+        for code, weight in languages.items() if isinstance(languages, dict) else ():
+            if weight == 0:
+                raise ValueError(f"{code} has weight 0; leave it out, its documents then go with outcome `language`")
+        return languages
+
     @field_validator("languages")
     @classmethod
     def _sorted(cls, languages: dict[str, float]) -> dict[str, float]:
