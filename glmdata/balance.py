@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glmdata.errors import InputError
+from glmdata.kernels import njit
 
 __all__ = ["copies_of", "quotas", "require_languages", "source_weight", "take_turns"]
 
@@ -80,19 +81,61 @@ def require_languages(there: Mapping[str, int], weights: Mapping[str, float], st
 def take_turns(row_tokens: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Interleave the rows of several languages: always the one furthest behind its share, in cumulative tokens.
 
+    Of two languages that is the one that has given less of its tokens. Of more it would leave a large one behind by
+    a row for each small one (2.7 rows with four); then rows have deadlines instead, after R. Tijdeman, The chairman
+    assignment problem, 1980: with rows of equal length no language is ever a whole one ahead of or behind its share.
+
     Args:
         row_tokens: for each language, the text tokens of its rows, in their order.
 
     Returns:
-        Language and row index of each row of the mixed order. After any prefix each language has given the same
-        share of its tokens within one row.
+        Language and row index of each row of the mixed order.
     """
-    behind, languages, rows = [], [], []
-    for language, tokens in enumerate(row_tokens):
-        before = np.cumsum(tokens, dtype=np.int64) - tokens
-        behind.append(before / max(1, int(tokens.sum(dtype=np.int64))))
-        languages.append(np.full(len(tokens), language, np.int64))
-        rows.append(np.arange(len(tokens), dtype=np.int64))
-    all_languages, all_rows = np.concatenate(languages), np.concatenate(rows)
-    order = np.lexsort((all_rows, all_languages, np.concatenate(behind)))
-    return all_languages[order], all_rows[order]
+    counts = [len(tokens) for tokens in row_tokens]
+    languages = np.repeat(np.arange(len(row_tokens)), counts)
+    rows = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
+    there = [place for place, count in enumerate(counts) if count]
+    if len(there) > 2:
+        tokens = np.concatenate([row_tokens[place] for place in there]).astype(np.int64)
+        order = _by_deadline(tokens, np.cumsum([0, *(counts[place] for place in there)], dtype=np.int64))
+    else:
+        behind = [(np.cumsum(t, dtype=np.int64) - t) / max(1, int(t.sum(dtype=np.int64))) for t in row_tokens]
+        order = np.lexsort((rows, languages, np.concatenate(behind)))
+    return languages[order], rows[order]
+
+
+@njit(nogil=True, cache=True)
+def _by_deadline(tokens, offsets):  # type: ignore[no-untyped-def]
+    """The order of rows, int64[rows]: of the languages that may go next the one whose row is due first.
+
+    N languages; language i has the rows [offsets[i], offsets[i + 1]). With T of all S tokens, g given and G given by
+    all, its next row of t tokens may go as soon as T/S (G + t) >= g + d t, d = 1 / (2N - 2), and is due before
+    T/S G > g + (1 - d) t. In integers, so that no rounding decides.
+    """
+    count = len(offsets) - 1
+    parts = 2 * count - 2
+    totals, given = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for language in range(count):
+        totals[language] = tokens[offsets[language] : offsets[language + 1]].sum()
+    everything, given_by_all = totals.sum(), 0
+    following = offsets[:-1].copy()
+    order = np.empty(len(tokens), np.int64)
+    for place in range(len(tokens)):
+        due, lagging = -1, -1
+        first = most = 0
+        for language in range(count):
+            if following[language] == offsets[language + 1]:
+                continue
+            size = tokens[following[language]]
+            behind = totals[language] * (given_by_all + size) - given[language] * everything
+            deadline = parts * given[language] + (parts - 1) * size
+            if lagging < 0 or behind > most:
+                lagging, most = language, behind
+            if parts * behind >= size * everything and (due < 0 or deadline * totals[due] < first * totals[language]):
+                due, first = language, deadline
+        chosen = due if due >= 0 else lagging
+        order[place] = following[chosen]
+        given[chosen] += tokens[following[chosen]]
+        given_by_all += tokens[following[chosen]]
+        following[chosen] += 1
+    return order
