@@ -178,10 +178,30 @@ class BalanceSettings(Section):
         {"zh": 1, "en": 1}, min_length=1, max_length=255
     )
     """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
-    unit: Literal["token"] = "token"
-    """What the ratio counts: text tokens, without special ones."""
-    strategy: Literal["downsample", "off"] = "downsample"
-    """downsample: the language with too much gives up documents, in the order of a hash. off: all are kept."""
+    unit: Literal["token", "character", "document"] = "token"
+    """What the ratio counts: text tokens (without special ones), characters of the text, or documents. Whatever it is,
+    the languages take turns by tokens: in every prefix each has given the same share of all its tokens."""
+    strategy: Literal["downsample", "upsample", "off"] = "downsample"
+    """downsample: the language with too much gives up documents, in the order of a hash. upsample: the one with too
+    little is repeated, up to max_repeats times; only what is still missing is given up. off: all are kept."""
+    max_repeats: int = Field(4, ge=1, le=100)
+    """How often upsample takes a text at most. Up to 4 times, repeated text is nearly as good as new (Muennighoff et
+    al. 2023, Scaling Data-Constrained Language Models). Each time it lies in other rows and is masked anew."""
+    source_weights: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0, le=100)]] = Field(
+        default_factory=dict, max_length=250
+    )
+    """How often the documents of some files are there before the languages are balanced. {"web/*": 0.5, "books/*": 2}:
+    half of them, chosen by hash; each twice. Of several patterns that a file matches the longest counts."""
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _some(cls, languages: Any) -> Any:
+        if languages == {}:
+            raise ValueError("name at least one language, as in {zh: 1, en: 1}")
+        for code, weight in languages.items() if isinstance(languages, dict) else ():
+            if weight == 0:
+                raise ValueError(f"{code} has weight 0; leave it out, its documents then go with outcome `language`")
+        return languages
 
     @field_validator("languages")
     @classmethod
