@@ -52,8 +52,7 @@ def text_rows(made: Built) -> list[tuple[str, list[int]]]:
     found = []
     for number in range(shards.rows):
         row = shards.row(number)
-        columns = (row[name] for name in ("input_ids", "position_ids", "block_position_ids"))
-        tokens = restore(*columns, int(row["context_length"]), int(row["length"])).tokens
+        tokens = restore(row, shards.style).tokens
         code = shards.manifest.languages[int(row["language"])]
         found.append((code, tokens[tokens < tokenizer.num_pieces].tolist()))
     return found
