@@ -122,6 +122,7 @@ def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alr
         "quarantined": report["quarantined"],
         "files_not_read": report["files_not_read"],
         "tokens": report["tokens"],
+        "times_taken": report.get("times_taken", {}),
         "samples": report["samples"],
         "padding": report["padding"],
         "already_there": already_there,
@@ -139,15 +140,25 @@ def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alrea
         click.echo(
             f"  quarantined: {len(report['quarantined']) - MAX_REFUSALS_SHOWN} more kinds, in {folder}/quarantine"
         )
-    tokens = " : ".join(f"{code} {count:,}" for code, count in report["tokens"].items())
+    tokens = " : ".join(f"{code} {count:,}{_repeated(report, code)}" for code, count in report["tokens"].items())
     click.echo(
         f"{counted(report['rows'], 'sample')} of {manifest['sequence_length']} tokens in "
         f"{counted(len(manifest['shards']), 'shard')}; text tokens {tokens}; padding {report['padding']:.1%}"
     )
+    balance = report.get("balance", {})
+    if balance.get("unit", "token") != "token":
+        taken = " : ".join(f"{code} {count:,}" for code, count in balance["taken"].items())
+        click.echo(f"balanced by {balance['unit']}: {taken}")
     for warning in warnings(report):
         click.echo(f"note: {warning}")
     state = "was there already" if already_there else "done"
     click.echo(f"{folder} {state}, fingerprint {manifest['fingerprint'][:16]}; look at it: glmdata inspect {folder}")
+
+
+def _repeated(report: dict[str, Any], code: str) -> str:
+    """How often a language was taken, where that is more than once."""
+    times = report.get("times_taken", {}).get(code, 0)
+    return f" (taken {times:.2f} times)" if times > 1 else ""
 
 
 def warnings(report: dict[str, Any]) -> list[str]:
@@ -155,11 +166,12 @@ def warnings(report: dict[str, Any]) -> list[str]:
     found = []
     outcomes = report["outcomes"]
     given, kept = outcomes.get("balance", 0), outcomes.get("kept", 0)
-    if given > kept and report["tokens"]:
-        scarce = min(report["tokens"], key=lambda code: report["tokens"][code])
+    times = report.get("times_taken", {})
+    if given > kept and min(times.values(), default=1) < 1:  # else the weights of sources did it
+        scarce = max(times, key=lambda code: times[code])
         found.append(
             f"balancing left out {given:,} documents and kept {kept:,}: {scarce} has only "
-            f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=off)"
+            f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=upsample or off)"
         )
     if report["padding"] > MUCH_PADDING:
         found.append(

@@ -105,6 +105,7 @@ def _overview(folder: Path, as_json: bool) -> None:
             "fingerprint": manifest.fingerprint,
             "format_version": manifest.format_version,
             "sequence_length": manifest.sequence_length,
+            "layout": manifest.layout,
             "rows": rows,
             "bytes": size,
             "languages": list(manifest.languages),
@@ -150,7 +151,7 @@ def _overview(folder: Path, as_json: bool) -> None:
         f"{tokenizer.vocabulary_size:,} ids, {len(set(tokenizer.special_tokens.values()))} special   {tokenizer.hash}",
     )
     batches = sum(len(shard.record_batches) for shard in manifest.shards)
-    add("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches")
+    add("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches   {manifest.layout}")
     console = make_console()
     console.print(table)
     told = f"\nA sample: glmdata inspect {folder} --sample 0      All checks: glmdata inspect {folder} --verify"

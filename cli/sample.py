@@ -34,7 +34,7 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
     row = shards.row(number)
     tokenizer = Tokenizer.load(folder / "tokenizer.model")
     length, context = int(row["length"]), int(row["context_length"])
-    restored = restore(row["input_ids"], row["position_ids"], row["block_position_ids"], context, length)
+    restored = restore(row, shards.style)
     sources = _sources(folder, list(row["document_ids"]))
     objective = OBJECTIVES[int(row["objective"])]
     language = shards.manifest.languages[int(row["language"])]
@@ -60,13 +60,16 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
         }
         click.echo(json.dumps(found, ensure_ascii=False))
         return
-    _show(number, row, tokenizer, restored, objective, language, sources, all_tokens)
+    entry = shards.manifest.tokenizer
+    spelled = {entry.special_tokens[role]: text for role, text in entry.special_token_texts.items()}
+    _show(number, row, tokenizer, spelled, restored, objective, language, sources, all_tokens)
 
 
 def _show(
     number: int,
     row: dict[str, Any],
     tokenizer: Any,
+    spelled: dict[int, str],
     restored: Any,
     objective: str,
     language: str,
@@ -102,21 +105,24 @@ def _show(
     console.print(text, soft_wrap=False)
     console.print()
 
-    positions = row["position_ids"]
-    starts = {int(positions[at]): None for at in range(context, length)}
-    in_b = {position: place for place, position in enumerate(starts)}
+    sizes = restored.spans[:, 1] - restored.spans[:, 0]
+    masks = restored.spans[:, 0] - np.cumsum(sizes - 1) + sizes - 1
+    starts = context + np.cumsum(sizes[restored.order] + 1) - sizes[restored.order] - 1
+    in_b = {int(masks[span]): place for span, place in place_in_b.items()}
 
     def token(at: int, span: int | None) -> Token:
         number = int(row["input_ids"][at])
-        text = "[sop]" if number == tokenizer.special.sop else tokenizer.piece(number)
-        return Token(text, int(positions[at]), int(row["block_position_ids"][at]), span)
+        text = "[sop]" if number == tokenizer.special.sop else spelled.get(number) or tokenizer.piece(number)
+        return Token(text, int(row["position_ids"][at]), int(row["block_position_ids"][at]), span)
 
-    edges = np.array([at for at in range(context, length) if int(row["block_position_ids"][at]) == 1] + [length])
-    masks = np.array([0, context - 1, *starts])
-    part_a = [at for at in range(context) if all_tokens or np.abs(masks - at).min() <= CONTEXT_TOKENS]
+    edges = np.array([*starts, length])
+    near = np.array([0, context - 1, *masks])
+    part_a = [at for at in range(context) if all_tokens or np.abs(near - at).min() <= CONTEXT_TOKENS]
     part_b = [at for at in range(context, length) if all_tokens or np.abs(edges - at).min() <= SPAN_TOKENS]
     token_grid(console, "Part A", _with_gaps(part_a, lambda at: token(at, in_b.get(at))))
-    token_grid(console, "Part B", _with_gaps(part_b, lambda at: token(at, in_b[int(positions[at])])))
+    token_grid(
+        console, "Part B", _with_gaps(part_b, lambda at: token(at, int(np.searchsorted(starts, at, "right")) - 1))
+    )
 
 
 def _with_gaps(places: list[int], token: Callable[[int], T]) -> list[T | None]:
@@ -156,12 +162,12 @@ def show_batch(folder: Path, step: int, rank: int, world: int, batch_size: int, 
     shards = Shards(str(folder))
     first = (step * world + rank) * batch_size
     numbers = rows_at(np.arange(first, first + batch_size), seed=seed, size=shards.rows)
-    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    tokenizer, style = Tokenizer.load(folder / "tokenizer.model"), shards.style
     found = []
     for number in numbers.tolist():
         row = shards.row(number)
         length, context = int(row["length"]), int(row["context_length"])
-        restored = restore(row["input_ids"], row["position_ids"], row["block_position_ids"], context, length)
+        restored = restore(row, style)
         found.append(
             {
                 "sample": number,

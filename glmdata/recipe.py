@@ -111,7 +111,7 @@ class DedupeSettings(Section):
     taken for duplicates of the best among them, which is quicker and may remove some that are less alike."""
     seed: int = Field(1, ge=0, lt=1 << 32)
     """Of the permutations; that of datasketch by default."""
-    source_priority: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=250)
+    source_priority: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=60)
     """Of duplicates the one stays whose file matches an earlier pattern, as in ["wiki/*", "books/*"]; then the longer
     one. Files that match none come last."""
     index: bool = True
@@ -178,10 +178,30 @@ class BalanceSettings(Section):
         {"zh": 1, "en": 1}, min_length=1, max_length=255
     )
     """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
-    unit: Literal["token"] = "token"
-    """What the ratio counts: text tokens, without special ones."""
-    strategy: Literal["downsample", "off"] = "downsample"
-    """downsample: the language with too much gives up documents, in the order of a hash. off: all are kept."""
+    unit: Literal["token", "character", "document"] = "token"
+    """What the ratio counts: text tokens (without special ones), characters of the text, or documents. Whatever it is,
+    the languages take turns by tokens: in every prefix each has given the same share of all its tokens."""
+    strategy: Literal["downsample", "upsample", "off"] = "downsample"
+    """downsample: the language with too much gives up documents, in the order of a hash. upsample: the one with too
+    little is repeated, up to max_repeats times; only what is still missing is given up. off: all are kept."""
+    max_repeats: int = Field(4, ge=1, le=100)
+    """How often upsample takes a text at most. Up to 4 times, repeated text is nearly as good as new (Muennighoff et
+    al. 2023, Scaling Data-Constrained Language Models). Each time it lies in other rows and is masked anew."""
+    source_weights: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0, le=100)]] = Field(
+        default_factory=dict, max_length=250
+    )
+    """How often the documents of some files are there before the languages are balanced. {"web/*": 0.5, "books/*": 2}:
+    half of them, chosen by hash; each twice. Of several patterns that a file matches the longest counts."""
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _some(cls, languages: Any) -> Any:
+        if languages == {}:
+            raise ValueError("name at least one language, as in {zh: 1, en: 1}")
+        for code, weight in languages.items() if isinstance(languages, dict) else ():
+            if weight == 0:
+                raise ValueError(f"{code} has weight 0; leave it out, its documents then go with outcome `language`")
+        return languages
 
     @field_validator("languages")
     @classmethod
@@ -221,13 +241,29 @@ class SpanSettings(Section):
     multi-task recipes, 0.5 in the paper."""
     document_infill: Share = 0.5
     """Share of document-level spans anywhere inside the document; the others end where it ends."""
+    document_eop: bool = True
+    """Whether a document-level span that ends where its document ends is closed by eop like any other. false, as in the
+    reference: it is closed by the text's own eos where that is in the row, by nothing where the row ends before."""
     shuffle: bool = True
     """Spans in Part B in random order; in text order where false."""
+    block_positions: bool = True
+    """false: the second row of positions is 1 in all of Part B (the reference's no_block_position)."""
+    random_positions: bool = False
+    """true: the first row of positions begins at a random number that keeps Part A below sequence_length."""
+    sentinels: int = Field(0, ge=0, le=4096)
+    """Mask and sop tokens added, so that spans have their own (sentinel_token): the first of Part B the plain ones. All
+    of Part B then has the position `sequence_length`. A row has at most one span more than this; 0: no sentinels."""
+    block_mask_ratio: Share = 0.0
+    """Share of the inputs of Part B at token level that are [dBLOCK] instead; their targets stay (block_mask_prob, 0.1
+    in the released multi-task recipes)."""
 
 
 class ShardSettings(Section):
     """The files that training reads."""
 
+    layout: Literal["materialised", "compact"] = "materialised"
+    """materialised: finished rows, read without work. compact: text and spans, a quarter of the bytes, laid out while
+    they are read; the batches are the same."""
     rows: int = Field(8192, ge=1, le=1 << 24)
     """Rows a shard; the last may be short."""
     rows_per_record_batch: int = Field(64, ge=1, le=1 << 16)

@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from glmdata.balance import take_turns
+from glmdata.infilling.style import style_of
 from glmdata.infilling.windows import Rows, fill_rows
-from glmdata.pipelines.balance import Limit, Plan, Stream, read_stream
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import read_columns
+from glmdata.pipelines.streams import Plan, Stretch, stretch_of
 from glmdata.recipe import ObjectiveWeights, Recipe, ShardSettings, SpanSettings
+from glmdata.shards.compact import compact_batch
 from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
 from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens
@@ -30,9 +32,6 @@ and 20 MB of memory a language."""
 SAMPLE_ID_STRIDE = 1_000_000
 """Sample ids of a bucket's language begin at a multiple of this. A bucket has fewer rows: each holds a token at least,
 and a bucket has TOKENS_PER_BUCKET and a sixteenth at most."""
-LONGEST_MOVE = 16
-"""A bucket ends at a sentence end that is at most this part of a bucket away; a longer sentence is cut, as rows cut it,
-so that buckets stay alike and the languages in step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +49,7 @@ class AssembleArguments:
     objectives: ObjectiveWeights
     spans: SpanSettings
     seed: int
+    layout: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,11 @@ class ShardArguments:
     vocabulary_size: int
     settings: ShardSettings
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the shard and of the files that its rows come from."""
+        return shard_schema(self.sequence_length, self.vocabulary_size, self.settings.layout)
+
 
 def assemble(
     engine: Engine,
@@ -71,9 +76,10 @@ def assemble(
     recipe: Recipe,
 ) -> list[Result]:
     """Run the stage; each result has rows.arrow and the counts of its rows."""
+    apart = recipe.packing == "document"
     cells = [
-        max(total, documents * recipe.sequence_length if recipe.packing == "document" else 0)
-        for total, documents in zip(plan.totals, plan.documents, strict=True)
+        max(total, documents * (passes + (limit is not None)) * recipe.sequence_length if apart else 0)
+        for total, documents, passes, limit in zip(plan.totals, plan.documents, plan.passes, plan.limits, strict=True)
     ]
     buckets = max(1, -(-max(cells) // TOKENS_PER_BUCKET))
     return engine.run(
@@ -93,6 +99,7 @@ def assemble(
                     objectives=recipe.objectives,
                     spans=recipe.spans,
                     seed=recipe.seed,
+                    layout=recipe.shards.layout,
                 ),
                 weight=max(1, sum(plan.totals) // buckets),
             )
@@ -111,7 +118,8 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             vocabulary_size=vocabulary_size,
             settings=recipe.shards,
         )
-        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * 9
+        token_bytes = 9 if recipe.shards.layout == "materialised" else 2
+        weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes
         jobs.append(Job(function=write_rows, arguments=arguments, weight=weight))
     return engine.run("shards", jobs)
 
@@ -136,10 +144,9 @@ def _cut_rows(files: Sequence[tuple[FileRef, int]], rows: int) -> Iterator[list[
 
 def assemble_bucket(arguments: AssembleArguments, attempt: Attempt) -> dict[str, Any]:
     """Lay out the rows of a bucket. Writes rows.arrow in the shards' schema."""
-    cumulative = read_columns(attempt, arguments.plan.cumulative)
     stretches = [
-        _stretch(arguments, attempt, place, cumulative[code].to_numpy())
-        for place, code in enumerate(arguments.plan.languages)
+        stretch_of(attempt, arguments.tokens, arguments.plan, place, arguments.bucket, arguments.buckets)
+        for place in range(len(arguments.plan.languages))
     ]
     filled = [_fill(arguments, place, stretch) for place, stretch in enumerate(stretches)]
     language, row = take_turns([rows.text_tokens for rows in filled])
@@ -167,84 +174,7 @@ def assemble_bucket(arguments: AssembleArguments, attempt: Attempt) -> dict[str,
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """Joined tokens of the documents in a stretch of one language's stream."""
-
-    tokens: npt.NDArray[np.integer[Any]]
-    offsets: npt.NDArray[np.int64]
-    sentence_ends: npt.NDArray[np.int64]
-    ids: list[bytes]
-    continued: bool
-    complete: bool
-
-
-def _stretch(
-    arguments: AssembleArguments, attempt: Attempt, language: int, cumulative: npt.NDArray[np.int64]
-) -> _Stretch:
-    """The part of a language's stream that belongs to this bucket, from sentence end to sentence end."""
-    total, limit = arguments.plan.totals[language], arguments.plan.limits[language]
-    start = total * arguments.bucket // arguments.buckets
-    stop = total * (arguments.bucket + 1) // arguments.buckets
-    low = max(0, int(np.searchsorted(cumulative, start, "right")) - 1)
-    high = max(low, int(np.searchsorted(cumulative, stop, "left")))
-    stream = read_stream(attempt, arguments.tokens, language, low, high)
-    taken = _taken(stream, limit)
-    begins = cumulative[low] + np.cumsum(stream.lengths) - stream.lengths
-    files = {source: read_columns(attempt, arguments.tokens[source]) for source in set(stream.sources.tolist())}
-
-    def sentence_ends(place: int) -> npt.NDArray[np.int64]:
-        column = files[int(stream.sources[place])]["sentence_ends"]
-        ends: npt.NDArray[np.int64] = column[int(stream.rows[place])].values.to_numpy().astype(np.int64)
-        return ends
-
-    def at_sentence(position: int) -> int:
-        """The last sentence end at or before a position, if it is near; the buckets on both sides find the same."""
-        place = int(np.searchsorted(begins, position, "right")) - 1
-        if place < 0 or position >= begins[place] + taken[place]:
-            return position
-        ends = sentence_ends(place)
-        before = int(np.searchsorted(ends, position - begins[place], "right"))
-        found = int(begins[place] + (ends[before - 1] if before else 0))
-        return found if position - found <= total // arguments.buckets // LONGEST_MOVE else position
-
-    start, stop = at_sentence(start), at_sentence(stop)
-    chosen = np.flatnonzero(np.minimum(begins + taken, stop) > np.maximum(begins, start))
-    tokens, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
-    for place in chosen.tolist():
-        first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
-        row = files[int(stream.sources[place])]["tokens"][int(stream.rows[place])]
-        tokens.append(row.values.to_numpy()[first:last])
-        found = sentence_ends(place)
-        found = found[(found > first) & (found < last)]
-        ends.append(np.append(found, last) - first + offsets[-1])
-        offsets.append(offsets[-1] + int(last - first))
-    final = chosen[-1] if len(chosen) else None
-    return _Stretch(
-        tokens=np.concatenate(tokens),
-        offsets=np.array(offsets, np.int64),
-        sentence_ends=np.concatenate(ends),
-        ids=[stream.ids[place] for place in chosen],
-        continued=bool(len(chosen) and begins[chosen[0]] < start),
-        complete=bool(final is None or min(taken[final], stop - begins[final]) == stream.lengths[final]),
-    )
-
-
-def _taken(stream: Stream, limit: Limit | None) -> npt.NDArray[np.int64]:
-    """Tokens that the build takes of each document."""
-    if limit is None:
-        return stream.lengths
-    order = limit.order()
-    return np.array(
-        [
-            length if (here := (int(key), identity)) < order else limit.tokens if here == order else 0
-            for key, identity, length in zip(stream.keys, stream.ids, stream.lengths.tolist(), strict=True)
-        ],
-        np.int64,
-    )
-
-
-def _fill(arguments: AssembleArguments, language: int, stretch: _Stretch) -> Rows:
+def _fill(arguments: AssembleArguments, language: int, stretch: Stretch) -> Rows:
     place = arguments.bucket * len(arguments.plan.languages) + language
     return fill_rows(
         stretch.tokens,
@@ -267,7 +197,7 @@ def write_rows_file(
     arguments: AssembleArguments,
     attempt: Attempt,
     filled: Sequence[Rows],
-    stretches: Sequence[_Stretch],
+    stretches: Sequence[Stretch],
     language: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],
 ) -> None:
@@ -296,12 +226,16 @@ def write_rows_file(
         sentence_ends=sentence_ends.take(pa.array(order)),
         document_ids=document_ids.take(pa.array(order)),
     )
+    if arguments.layout == "compact":
+        style = style_of(arguments.special.by_role(), arguments.spans, arguments.sequence_length)
+        schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size, arguments.layout)
+        batch = compact_batch(batch, schema, style)
     write_shard(attempt.output("rows.arrow"), schema, [batch])
 
 
 def write_rows(arguments: ShardArguments, attempt: Attempt) -> dict[str, Any]:
     """Gather the rows of one shard. Writes shard.arrow."""
-    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size)
+    schema = arguments.schema
     pieces = [read_columns(attempt, file).slice(start, stop - start) for file, start, stop in arguments.pieces]
     rows = pa.Table.from_batches(pieces, schema)  # views of the files: a record batch at a time is copied
     step = arguments.settings.rows_per_record_batch

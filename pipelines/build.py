@@ -1,5 +1,6 @@
 """The stage graph: raw files in, a finished build out."""
 
+import fnmatch
 import json
 import os
 from collections import Counter
@@ -14,7 +15,7 @@ from glmdata.corpus.files import Listing, find_files
 from glmdata.errors import ConfigError, InputError
 from glmdata.pipelines.against import Earlier, open_earlier
 from glmdata.pipelines.assemble import assemble, cut_into_shards
-from glmdata.pipelines.balance import Plan, balance
+from glmdata.pipelines.balance import balance
 from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.clean import clean
 from glmdata.pipelines.dedupe import deduplicate
@@ -24,11 +25,12 @@ from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
+from glmdata.pipelines.streams import Plan
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
 from glmdata.storage import absolute, storage_errors, write_whole
-from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
+from glmdata.tokenization import Tokenizer
 from glmdata.versions import versions
 
 __all__ = ["Built", "build", "describe_files"]
@@ -112,7 +114,7 @@ def _run(
     index = index_benchmarks(engine, benchmarks, recipe)
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
-    hints = _hints(listing, partitions, recipe)
+    hints = _hints(listing, partitions, recipe) + _idle_weights(listing, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
     if deduplicated.held:
         hints.append(f"{deduplicated.held:,} documents are in the builds of --against already")
@@ -130,21 +132,29 @@ def _run(
         tokenizer = Tokenizer.load(engine.path(model))
     tokens, bins = tokenize(engine, partitions, deduplicated, model, recipe)
     streams = merge(engine, tokens)
-    plan = balance(engine, bins, streams, recipe)
-    assembled = assemble(engine, plan, streams, tokenizer.special, tokenizer.vocabulary_size, recipe)
-    shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
+    plan = balance(engine, bins, streams, model, recipe)
+    special = tokenizer.special.extended(dblock=recipe.spans.block_mask_ratio > 0, sentinels=recipe.spans.sentinels)
+    vocabulary_size = tokenizer.vocabulary_size + special.num_added
+    assembled = assemble(engine, plan, streams, special, vocabulary_size, recipe)
+    shards = cut_into_shards(engine, assembled, vocabulary_size, recipe)
     ledgers = write_ledger(engine, partitions, deduplicated, tokens, plan, recipe.dedupe, earlier)
     report = build_report(
         engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
     )
-    return _publish(engine, folder, recipe, tokenizer, model, plan, shards, ledgers, report)
+    entry = TokenizerEntry(
+        hash=tokenizer.hash,
+        vocabulary_size=vocabulary_size,
+        special_tokens=special.by_role(),
+        special_token_texts=special.texts(),
+    )
+    return _publish(engine, folder, recipe, entry, model, plan, shards, ledgers, report)
 
 
 def _publish(
     engine: Engine,
     folder: BuildFolder,
     recipe: Recipe,
-    tokenizer: Tokenizer,
+    tokenizer: TokenizerEntry,
     model: FileRef,
     plan: Plan,
     shards: Sequence[Result],
@@ -174,12 +184,7 @@ def _publish(
         recipe=recipe.model_dump(mode="json"),
         sequence_length=recipe.sequence_length,
         languages=plan.languages,
-        tokenizer=TokenizerEntry(
-            hash=tokenizer.hash,
-            vocabulary_size=tokenizer.vocabulary_size,
-            special_tokens=tokenizer.special.by_role(),
-            special_token_texts=SPECIAL_TEXTS,
-        ),
+        tokenizer=tokenizer,
         shards=tuple(listed),
         files=files,
         counts={
@@ -220,6 +225,15 @@ def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) ->
         "--set corpus.txt_documents=lines"
         for file in listing.files
         if file.format == "txt" and file.size > LARGE_DOCUMENT * max(1, records[file.uri])
+    ][:MAX_HINTS]
+
+
+def _idle_weights(listing: Listing, recipe: Recipe) -> list[str]:
+    """Patterns of balance.source_weights that no file matches."""
+    return [
+        f"balance.source_weights: no file matches {pattern!r}"
+        for pattern in recipe.balance.source_weights
+        if not any(fnmatch.fnmatchcase(file.uri, pattern) for file in listing.files)
     ][:MAX_HINTS]
 
 

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from glmdata.corpus.documents import Outcome
 from glmdata.pipelines.against import Earlier
-from glmdata.pipelines.balance import Plan
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, duplicates_of
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.index import write_signatures
 from glmdata.pipelines.partitions import Partition, number_parts, read_columns, read_documents
+from glmdata.pipelines.streams import Plan
 from glmdata.recipe import DedupeSettings
 
 __all__ = ["LEDGER_SCHEMA", "QUARANTINE_SCHEMA", "build_report", "write_ledger"]
@@ -176,7 +176,7 @@ def _partition_ledger(
     outcome[gone] = duplicates["outcome"].to_numpy()
     survivors = np.full(rows, -1, np.int64)
     survivors[gone] = np.arange(len(gone))
-    counts, lengths = _token_counts(arguments.plan, read_columns(attempt, tokens), rows)
+    counts, lengths, left_out = _token_counts(arguments.plan, read_columns(attempt, tokens), rows)
     outcome[(outcome == Outcome.KEPT) & (counts == 0) & (lengths > 0)] = Outcome.BALANCE
 
     detail = documents["detail"].to_pylist()
@@ -192,9 +192,11 @@ def _partition_ledger(
             detail[row] = f"held by the earlier build {builds[row][:16]}"
         elif outcome[row] == Outcome.EXACT_DUPLICATE and not same:
             detail[row] = "differs in case, width, white space or punctuation"
-    for row in np.flatnonzero((counts < lengths) & (outcome == Outcome.KEPT)):
-        ends = f"its first {counts[row]} of {lengths[row]} tokens: the balance ends here"
-        detail[row] = f"{detail[row]}; {ends}" if detail[row] else ends
+    for row in np.flatnonzero((counts != lengths) & (outcome == Outcome.KEPT)):
+        taken = _times(int(counts[row]), int(lengths[row]))
+        detail[row] = f"{detail[row]}; {taken}" if detail[row] else taken
+    for row in np.flatnonzero(left_out):
+        detail[row] = "left out by balance.source_weights"
     labels = [Outcome(code).label for code in range(max(Outcome) + 1)]
     unread = np.isin(outcome, [Outcome.QUARANTINED, Outcome.EMPTY])
     columns = {
@@ -213,23 +215,38 @@ def _partition_ledger(
     return pa.RecordBatch.from_arrays([columns[name] for name in LEDGER_SCHEMA.names], schema=LEDGER_SCHEMA)
 
 
-def _token_counts(plan: Plan, tokens: pa.RecordBatch, rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each row of the partition: tokens the build takes, tokens the document has."""
+def _times(taken: int, length: int) -> str:
+    """How much of a document the build takes, where that is not all of it once."""
+    whole, rest = divmod(taken, length)
+    if not whole:
+        return f"its first {rest} of {length} tokens: the balance ends here"
+    last = f", then its first {rest} of {length} tokens: the balance ends here" if rest else ""
+    return f"taken {whole} time{'s' if whole > 1 else ''}{last}"
+
+
+def _token_counts(
+    plan: Plan, tokens: pa.RecordBatch, rows: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """For each row of the partition: tokens the build takes, in all copies and passes; tokens the document has; whether
+    the weight of its source left it out.
+    """
     taken, lengths = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    places = tokens["row"].to_numpy()
-    length = tokens["length"].to_numpy()
+    places, length = tokens["row"].to_numpy(), tokens["length"].to_numpy()
     lengths[places] = length
     languages, keys = tokens["language"].to_numpy(), tokens["key"].to_numpy()
     for language, limit in enumerate(plan.limits):
         mine = np.flatnonzero(languages == language)
-        taken[places[mine]] = length[mine]
+        np.add.at(taken, places[mine], plan.passes[language] * length[mine])
         if limit is None:
             continue
-        taken[places[mine[keys[mine] > np.uint64(limit.key)]]] = 0
+        before = mine[keys[mine] < np.uint64(limit.key)]
+        np.add.at(taken, places[before], length[before])
         for place in mine[keys[mine] == np.uint64(limit.key)]:
             here, last = tokens["document_id"][int(place)].as_py(), bytes.fromhex(limit.document_id)
-            taken[places[place]] = length[place] if here < last else limit.tokens if here == last else 0
-    return taken, lengths
+            taken[places[place]] += length[place] if here < last else limit.tokens if here == last else 0
+    left_out = np.zeros(rows, np.bool_)
+    left_out[places[languages == len(plan.languages)]] = True
+    return taken, lengths, left_out
 
 
 def _quarantine(documents: pa.RecordBatch, table: pa.RecordBatch) -> pa.RecordBatch:
@@ -277,6 +294,15 @@ def build_report(
         "files_not_read": dict(not_read),
         "hints": list(hints),
         "tokens": by_language,
+        "balance": {
+            "unit": plan.unit,
+            "available": dict(zip(plan.languages, plan.available, strict=True)),
+            "taken": dict(zip(plan.languages, plan.taken, strict=True)),
+        },
+        "times_taken": {
+            code: round(total / max(1, length), 6)
+            for code, total, length in zip(plan.languages, plan.totals, plan.lengths, strict=True)
+        },
         "samples": {name: counts["rows"] for name, counts in objectives.items()},
         "objectives": {name: dict(counts) for name, counts in objectives.items()},
         "rows": rows,

@@ -79,7 +79,7 @@ def settle(arguments: SettleArguments, attempt: Attempt) -> dict[str, Any]:
     document, better = edges_of(attempt, arguments.edges, arguments.part, arguments.parts)
     numbers, roots = connected_components(document, better)
     facts = _read_facts(attempt, arguments, numbers)
-    rank = survivor_rank(facts.priority, facts.length, facts.raw, facts.identity)
+    rank = survivor_rank(facts.priority, facts.length, np.hstack((facts.content, facts.raw)), facts.identity)
     content = _same(facts.content)
     if arguments.texts.dedupe.verify:
         survivor = _settled(arguments.texts, attempt, numbers, rank, content, (document, better))

@@ -2,7 +2,8 @@
 
 sample    a partition -> texts to train on, chosen by content hash, in the languages' ratio
 train     all samples -> tokenizer.model
-tokenize  a partition -> tokens of its survivors, ordered by language and order key, and their counts by key range
+tokenize  a partition -> tokens of its survivors, ordered by language and order key, and their counts by key range;
+          a document is there as often as the weight of its source says
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glmdata.balance import copies_of, source_weight
 from glmdata.errors import InputError
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
@@ -70,6 +72,7 @@ class TokenizeArguments:
     duplicates: Duplicates
     tokenizer: FileRef
     languages: tuple[str, ...]
+    source_weights: dict[str, float]
     seed: int
 
 
@@ -127,6 +130,7 @@ def tokenize(
                     duplicates=deduplicated.duplicates,
                     tokenizer=tokenizer,
                     languages=tuple(recipe.balance.languages),
+                    source_weights=recipe.balance.source_weights,
                     seed=recipe.seed,
                 ),
                 weight=partition.text_bytes,
@@ -213,28 +217,61 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
     strings = texts.to_pylist()
     tokens, offsets = tokenizer.encode_arrow(texts)
     lengths = np.diff(offsets)
+    characters = np.where(lengths > 0, pc.utf8_length(texts).to_numpy(), 0).astype(np.int64)
     byte_lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
     ends, end_offsets = sentence_token_ends(tokenizer, strings, tokens, offsets, byte_lengths, *sentence_ends(texts))
-    write_columns(
-        attempt.output("tokens.arrow"),
+    columns = pa.RecordBatch.from_pydict(
         {
             "language": languages,
             "key": keys,
             "row": rows.astype(np.uint32),
             "length": lengths,
+            "characters": characters,
             "document_id": signs["document_id"].take(pa.array(rows)),
             "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(tokens.astype(tokenizer.token_dtype))),
             "sentence_ends": pa.LargeListArray.from_arrays(end_offsets, pa.array(ends)),
-        },
+        }
     )
-    bins = languages.astype(np.int64) * ORDER_BINS + (keys >> np.uint64(48)).astype(np.int64)
-    found, places = np.unique(bins, return_inverse=True)
-    write_columns(
-        attempt.output("bins.arrow"),
-        {
-            "bin": found,
-            "tokens": np.bincount(places, lengths, len(found)).astype(np.int64),
-            "documents": np.bincount(places, minlength=len(found)).astype(np.int64),
-        },
-    )
+    if arguments.source_weights:
+        columns = _weighted(arguments, columns, signs["hash_high"].to_numpy()[rows])
+    write_columns(attempt.output("tokens.arrow"), {name: columns[name] for name in columns.schema.names})
+    write_columns(attempt.output("bins.arrow"), _counts_by_range(columns, len(codes)))
     return {"records": len(rows), "tokens": int(offsets[-1])}
+
+
+def _weighted(arguments: TokenizeArguments, columns: pa.RecordBatch, hashes: npt.NDArray[np.uint64]) -> pa.RecordBatch:
+    """Documents as often as the weight of their source says, each copy with an order key of its own.
+
+    What is left out stays, for the ledger, as language number len(languages), which no stream reads.
+    """
+    segments = arguments.partition.segments
+    weights = np.repeat(
+        np.array([source_weight(segment.uri, arguments.source_weights) for segment in segments], np.float64),
+        [segment.rows for segment in segments],
+    )
+    draws = _scramble(np.ascontiguousarray(hashes), purpose_key(arguments.seed, "source weight"))
+    copies = copies_of(weights[columns["row"].to_numpy()], draws)
+    rows = np.maximum(copies, 1)
+    places = np.repeat(np.arange(len(copies)), rows)
+    numbers = np.arange(len(places)) - np.repeat(np.cumsum(rows) - rows, rows)
+    keys = columns["key"].to_numpy()[places]
+    for number in range(1, int(numbers.max(initial=0)) + 1):
+        mine = numbers == number
+        keys[mine] = _scramble(keys[mine], purpose_key(arguments.seed, f"copy {number}"))
+    languages = np.where(copies > 0, columns["language"].to_numpy(), len(arguments.languages)).astype(np.uint8)[places]
+    order = np.lexsort((columns["row"].to_numpy()[places], keys, languages))
+    found = columns.take(pa.array(places[order]))
+    found = found.set_column(found.schema.get_field_index("language"), "language", pa.array(languages[order]))
+    return found.set_column(found.schema.get_field_index("key"), "key", pa.array(keys[order]))
+
+
+def _counts_by_range(columns: pa.RecordBatch, languages: int) -> dict[str, npt.NDArray[np.int64]]:
+    """What lies in each range of order keys of each language: tokens, characters, documents that have tokens."""
+    kept = int(np.searchsorted(columns["language"].to_numpy(), languages))  # what is left out comes last
+    names = ("language", "key", "length", "characters")
+    language, keys, lengths, characters = (columns[name].to_numpy()[:kept] for name in names)
+    bins = language.astype(np.int64) * ORDER_BINS + (keys >> np.uint64(48)).astype(np.int64)
+    found, places = np.unique(bins, return_inverse=True)
+    counted = {"tokens": lengths, "characters": characters, "documents": lengths > 0}
+    sums = {name: np.bincount(places, values, len(found)).astype(np.int64) for name, values in counted.items()}
+    return {"bin": found, **sums}

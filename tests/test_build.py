@@ -160,8 +160,7 @@ def test_the_rows_hold_every_token_of_what_was_kept_once_and_in_order(built: Bui
     order: dict[int, list[bytes]] = collections.defaultdict(list)
     for number in range(shards.rows):
         row = shards.row(number)
-        columns = (row[name] for name in ("input_ids", "position_ids", "block_position_ids"))
-        tokens = restore(*columns, int(row["context_length"]), int(row["length"])).tokens
+        tokens = restore(row, shards.style).tokens
         language = int(row["language"])
         joined[language] += tokens[tokens < tokenizer.num_pieces].tolist()
         order[language] += [identity for identity in row["document_ids"] if identity not in order[language][-1:]]

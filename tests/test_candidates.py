@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from glmdata.dedupe.candidates import (
     INDEX_NUMBER,
+    MAX_PRIORITY,
     NEIGHBOURS,
     candidate_pairs,
     content_pairs,
@@ -16,10 +17,11 @@ from glmdata.dedupe.candidates import (
     pack_ranks,
     range_of,
 )
+from glmdata.dedupe.survivors import survivor_rank
 
 BIG = 2**64 - 1
 INDEX = int(INDEX_NUMBER)
-RANK = st.integers(0, 12).map(lambda rank: rank << 40 | rank % 7)  # some of equal content, by the low bits
+RANK = st.integers(0, 12).map(lambda rank: rank << 36 | rank % 7)  # some of equal content, by the low bits
 NUMBER = st.one_of(st.integers(0, 12), st.integers(INDEX, INDEX + 3))
 ROWS = st.dictionaries(NUMBER, RANK, max_size=12).flatmap(
     lambda ranks: st.sets(st.tuples(st.sampled_from([0, 1, 2, BIG]), st.sampled_from(sorted(ranks) or [0]))).map(
@@ -36,7 +38,7 @@ def columns(rows: list[tuple[int, ...]], width: int) -> list[np.ndarray]:
 def reference_pairs(rows: list[tuple[int, int, int]], neighbours: int) -> set[tuple[int, int]]:
     groups: dict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
     for key, rank, number in sorted(rows):
-        groups[key].setdefault(rank % 2**40, (rank, number))
+        groups[key].setdefault(rank % 2**36, (rank, number))
     found = set()
     for group in groups.values():
         members = [number for _, number in sorted(group.values())]
@@ -105,26 +107,28 @@ def test_a_document_of_an_index_is_never_the_worse() -> None:
     assert (document.tolist(), better.tolist()) == ([5, 5], [INDEX, INDEX + 1])
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**32 - 2**20), st.integers(0, BIG)), min_size=2, max_size=9)
+DOCUMENTS = st.lists(
+    st.tuples(st.integers(0, MAX_PRIORITY), st.integers(0, 2**22 - 1), st.integers(0, BIG)), min_size=2, max_size=9
 )
-def test_ranks_are_ordered_by_priority_then_about_longer_then_content(rows: list[tuple[int, int, int]]) -> None:
-    priority, length, content = zip(*rows, strict=True)
-    ranks = pack_ranks(np.array(priority), np.array(length), np.array(content, np.uint64)).tolist()
-    assert [rank % 2**40 for rank in ranks] == [c >> 24 for c in content]
-    for (p, n, c), rank in zip(rows, ranks, strict=True):
-        for (other_p, other_n, other_c), other in zip(rows, ranks, strict=True):
-            if p != other_p or max(n, 1) > max(other_n, 1) * 1.001:
-                assert (rank < other) == ((p, -n) < (other_p, -other_n))
-            elif n == other_n:
-                assert (rank < other) == (c >> 24 < other_c >> 24)
+
+
+@given(DOCUMENTS)
+def test_ranks_are_in_the_order_of_survivors(rows: list[tuple[int, int, int]]) -> None:
+    priority, length = (np.array(column) for column in list(zip(*rows, strict=True))[:2])
+    hashes = np.stack([np.array([c for _, _, c in rows], np.uint64), np.zeros(len(rows), np.uint64)], axis=1)
+    ranks = pack_ranks(priority, length, hashes[:, 0])
+    assert (ranks % 2**36 == hashes[:, 0] >> np.uint64(28)).all()
+    expected = survivor_rank(priority, length, hashes, np.zeros((len(rows), 2), np.uint64))
+    ordered = ranks[np.argsort(expected)]
+    assert (ordered[1:] >= ordered[:-1]).all()
+    assert len(np.unique(ranks)) == len({(p, n, c >> 28) for p, n, c in rows})
 
 
 def test_documents_of_an_index_rank_before_all_others() -> None:
     content = np.array([BIG, 5], np.uint64)
-    ranks = pack_ranks(np.array([1, 1]), np.array([2**32 - 2**20, 2**31]), np.array([0, 1], np.uint64))
+    ranks = pack_ranks(np.array([1, 1]), np.array([2**40, 2**22]), np.array([0, 1], np.uint64))
     assert index_ranks(content).max() < ranks.min()
-    assert index_ranks(content).tolist() == [BIG >> 24, 0]
+    assert index_ranks(content).tolist() == [BIG >> 28, 0]
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 1000, 65537])

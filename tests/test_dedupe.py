@@ -217,6 +217,14 @@ def test_a_hundred_thousand_copies_leave_one(tmp_path: Path) -> None:
     assert made.report["outcomes"] == {"exact_duplicate": 99_999, "kept": 2}
 
 
+def test_of_a_thousand_versions_that_differ_in_a_number_one_stays(tmp_path: Path) -> None:
+    """They are all alike and of one length, so that nothing but a hash tells which is the best."""
+    start = " ".join(words(3, 60))
+    write_jsonl(tmp_path / "corpus" / "a.jsonl", [f"{start} {number} {start[::-1]}" for number in range(1000, 2000)])
+    made = run(tmp_path / "corpus", tmp_path / "out", "tokenizer.vocabulary_size=300")
+    assert made.report["outcomes"] == {"kept": 1, "near_duplicate": 999}
+
+
 def test_texts_of_one_shingle_or_none_are_like_their_equals_alone(tmp_path: Path) -> None:
     """Short and empty texts share no signature by accident."""
     short = ["Sale!", "sale", "Big sale", "a", "b", "A", "the", "THE", "?", "!", "of the", "in October", "For sale"]

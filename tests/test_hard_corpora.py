@@ -34,8 +34,7 @@ def token_sums(made: Built) -> collections.Counter[str]:
     ids = set()
     for number in range(shards.rows):
         row = shards.row(number)
-        columns = (row[name] for name in ("input_ids", "position_ids", "block_position_ids"))
-        tokens = restore(*columns, int(row["context_length"]), int(row["length"])).tokens
+        tokens = restore(row, shards.style).tokens
         sums[shards.manifest.languages[int(row["language"])]] += int((tokens < tokenizer.num_pieces).sum())
         ids.add(int(row["sample_id"]))
     assert len(ids) == shards.rows
@@ -187,8 +186,7 @@ def test_records_are_numbered_through_splits_and_partitions(tmp_path: Path) -> N
     by_place = {"a.jsonl.gz": texts[:299], "b.jsonl": [text + "。" for text in texts], "c.jsonl": texts[299:]}
     for number in range(0, shards.rows, 7):
         row = shards.row(number)
-        columns = (row[name] for name in ("input_ids", "position_ids", "block_position_ids"))
-        tokens = restore(*columns, int(row["context_length"]), int(row["length"])).tokens
+        tokens = restore(row, shards.style).tokens
         sources = [by_place[read[identity]["uri"]][read[identity]["record"]] for identity in row["document_ids"]]
         for piece in tokenizer.decode(tokens).replace("<|endoftext|>", "[CLS]").split("[CLS]"):
             assert any(piece.strip("\ufffd") in source for source in sources)

@@ -174,7 +174,10 @@ def test_a_row_of_one_sentence_keeps_half_of_it(key, size):
 def test_the_document_span_lies_in_the_longest_document(key, sizes, infill, least):
     runs, spans = runs_of(sizes), np.zeros((1, 2), np.int64)
 
-    document_span(key, runs, span_rules(SpanSettings(document_min_ratio=least, document_infill=infill)), spans)
+    rules = span_rules(SpanSettings(document_min_ratio=least, document_infill=infill))
+    closed = document_span(key, runs, sum(sizes) + 2 * len(sizes), rules, spans)
+
+    assert closed
 
     longest = max(sizes)
     start, end, _ = runs[sizes.index(longest)].tolist()
@@ -188,7 +191,7 @@ def test_document_lengths_and_places_are_uniform():
     rules = span_rules(SpanSettings(document_min_ratio=0.25, document_infill=0.5))
     lengths, suffixes = np.zeros(41, np.int64), 0
     for sample in range(6200):
-        document_span(np.uint64(draw_key(key, np.uint64(sample))), runs, rules, spans)
+        document_span(np.uint64(draw_key(key, np.uint64(sample))), runs, 42, rules, spans)
         length = spans[0, 1] - spans[0, 0]
         lengths[length] += 1
         suffixes += spans[0, 1] == 41
@@ -203,4 +206,4 @@ def test_document_lengths_and_places_are_uniform():
 def test_purposes_and_seeds_have_keys_of_their_own():
     keys = [key for seed in (0, 1, 2**63 - 1) for key in span_keys(seed)]
 
-    assert len(set(map(int, keys))) == len(keys) == 12
+    assert len(set(map(int, keys))) == len(keys) == 18

@@ -15,7 +15,7 @@ from glmdata.recipe import TokenizerSettings
 from glmdata.text.sentences import sentence_ends
 from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
 from glmdata.tokenization import tokenizer as tokenizer_module
-from glmdata.tokenization.alignment import sentence_token_ends
+from glmdata.tokenization.alignment import character_ends, sentence_token_ends
 from glmdata.tokenization.training import train_tokenizer
 
 TEXTS = [
@@ -199,6 +199,32 @@ def test_a_model_that_changes_the_text_is_aligned_too(foreign: Tokenizer) -> Non
     assert ends[-1] == len(ids)
     assert len(ends) == 4
     assert foreign.decode(ids[ends[2] :]).strip() == "Spring."
+
+
+def characters_slowly(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The plain twin: characters that begin before the byte at which a token ends."""
+    begins = [len(text[:place].encode()) for place in range(len(text))]
+    position, found = -tokenizer.prefix_bytes, []
+    for token in tokenizer.encode([text])[0]:
+        position += int(tokenizer.piece_bytes[token])
+        found.append(sum(begin < position for begin in begins))
+    return found
+
+
+@given(text=odd_texts | st.sampled_from(TEXTS))
+@settings(deadline=None)
+def test_characters_of_tokens_agree_with_the_plain_twin(tokenizer: Tokenizer, prefixed: Tokenizer, text: str) -> None:
+    for model in (tokenizer, prefixed):
+        ends = character_ends(model, model.encode([text])[0], len(text))
+        assert ends.tolist() == characters_slowly(model, text)
+
+
+def test_characters_of_a_model_that_changes_the_text_add_up_too(foreign: Tokenizer) -> None:
+    text = "鑫鑫来了！春天来了……The end. ﷺ"
+    ends = character_ends(foreign, foreign.encode([text])[0], len(text))
+    assert ends[-1] == len(text)
+    assert (np.diff(ends) >= 0).all()
+    assert character_ends(foreign, np.zeros(0, np.int32), 0).tolist() == []
 
 
 def test_a_lone_surrogate_is_refused_and_not_guessed_at(tokenizer: Tokenizer) -> None:

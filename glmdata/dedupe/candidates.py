@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 __all__ = [
     "INDEX_NUMBER",
+    "MAX_PRIORITY",
     "NEIGHBOURS",
     "candidate_pairs",
     "content_pairs",
@@ -25,23 +26,24 @@ NEIGHBOURS = 4
 """In a group of documents that share a key each is paired with the best one and with so many before it in the order
 of ranks, which are those of most similar length. Groups of up to 6 are compared in full, larger ones in linear time."""
 
-_LENGTH_BITS, _CONTENT_BITS = 16, 40
-_FLOAT_ONE, _FLOAT_SHIFT = 0x3F800000, 12  # of a float32 from 1 on: 5 bits of exponent and 11 of fraction
+MAX_PRIORITY = 63
+_LENGTH_BITS, _CONTENT_BITS = 22, 36
 
 _Numbers = npt.NDArray[np.uint64]
 _Pairs = tuple[_Numbers, _Numbers, _Numbers]
 
 
 def pack_ranks(priority: npt.NDArray[np.int64], length: npt.NDArray[np.int64], content_high: _Numbers) -> _Numbers:
-    """Ranks of documents, smaller is better.
+    """Ranks of documents, smaller is better: the order of `glmdata.dedupe.survivors.survivor_rank`, but for texts of
+    more than 4 MB and contents that agree in their first 36 bits. Where the two orders differ, the best of a group of
+    candidates is not the one that decides, and some stay that should go.
 
-    Args: priority: int64[n], 0 the best, 255 at most. length: int64[n], bytes, below 2^32. content_high: uint64[n], the
-        high half of the 128 bits of the content that is compared.
-    Returns: uint64[n]: 8 bits of priority; 16 of length, which tell lengths apart that differ by a part in 2,000; 40 of
-        content, by which `candidate_pairs` knows what is equal.
+    Args: priority: int64[n], 0 the best, MAX_PRIORITY at most. length: int64[n], bytes; from 4 MB on all are alike.
+        content_high: uint64[n], the high half of the 128 bits of the content that is compared.
+    Returns: uint64[n]: 6 bits of priority, 22 of length, 36 of content, by which `candidate_pairs` knows what is equal.
     """
-    bits = np.maximum(length, 1).astype(np.float32).view(np.uint32).astype(np.int64) - _FLOAT_ONE
-    shorter = ((1 << _LENGTH_BITS) - 1 - (bits >> _FLOAT_SHIFT)).astype(np.uint64)
+    longest = (1 << _LENGTH_BITS) - 1
+    shorter = (longest - np.minimum(length, longest)).astype(np.uint64)
     ranks = priority.astype(np.uint64) << np.uint64(_LENGTH_BITS + _CONTENT_BITS) | shorter << np.uint64(_CONTENT_BITS)
     return ranks | content_high >> np.uint64(64 - _CONTENT_BITS)
 
@@ -63,7 +65,7 @@ def candidate_pairs(keys: _Numbers, ranks: _Numbers, numbers: _Numbers, *, neigh
         each with the best of its group only.
     Returns: document, better, rank of the better: uint64[p], each pair once, ascending. Of documents of equal content,
         which `content_pairs` joins, the best alone is paired, so that copies take no neighbour's place; two unlike ones
-        are taken for equal with probability 2^-40. No pair is of two documents of an index.
+        are taken for equal with probability 2^-36. No pair is of two documents of an index.
     """
     shared = _in_groups(keys)
     keys, ranks, numbers = keys[shared], ranks[shared], numbers[shared]

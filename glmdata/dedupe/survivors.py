@@ -43,26 +43,18 @@ def content_hashes(texts: Texts) -> npt.NDArray[np.uint64]:
 
 
 def survivor_rank(
-    priority: _Places, length: _Places, content_hash: npt.NDArray[np.uint64], document_id: npt.NDArray[np.uint64]
+    priority: _Places, length: _Places, hashes: npt.NDArray[np.uint64], document_id: npt.NDArray[np.uint64]
 ) -> _Places:
     """Each document's place in the total order that decides which duplicate stays, 0 the first choice.
 
-    Smaller priority, then longer, then smaller content hash, then smaller document id: neither scheduling nor, for
-    different texts, file names can decide.
+    Smaller priority, then longer, then smaller hash, then smaller document id: neither scheduling nor, for different
+    texts, file names can decide.
 
-    Args: priority: int64[k], 0 the first. length: int64[k], bytes. content_hash, document_id: uint64[k, 2], (high, low)
-        halves of 128-bit numbers.
+    Args: priority: int64[k], 0 the first. length: int64[k], bytes. hashes: uint64[k, h], of the content that is
+        compared and of the bytes, the most significant column first. document_id: uint64[k, 2], (high, low).
     """
-    order = np.lexsort(
-        (
-            document_id[:, 1],
-            document_id[:, 0],
-            content_hash[:, 1],
-            content_hash[:, 0],
-            ~length,  # -1 - x: descending, without overflow
-            priority,
-        )
-    )
+    columns = [*document_id.T[::-1], *hashes.T[::-1]]
+    order = np.lexsort((*columns, ~length, priority))  # -1 - x: descending, without overflow
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank

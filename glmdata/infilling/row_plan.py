@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glmdata.infilling.layout import Page, lay_out_row
+from glmdata.infilling.layout import finish_row, row_of
 from glmdata.infilling.spans import (
     document_span,
     draw_lengths,
-    mask_budget,
+    lengths_for,
     sentence_spans,
     shuffle_order,
     token_spans,
@@ -20,7 +20,18 @@ from glmdata.infilling.spans import (
 from glmdata.kernels import njit
 from glmdata.randomness import draw_key, draw_unit
 
-__all__ = ["CUT_SHARE", "DOCUMENT", "SENTENCE", "TOKEN", "Packing", "RowPlan", "Stretch", "plan_rows", "write_rows"]
+__all__ = [
+    "CUT_SHARE",
+    "DOCUMENT",
+    "SENTENCE",
+    "TOKEN",
+    "Packing",
+    "RowPlan",
+    "Stretch",
+    "list_sentences",
+    "plan_rows",
+    "write_rows",
+]
 
 TOKEN, SENTENCE, DOCUMENT = 0, 1, 2
 """Codes of the objectives in the shards."""
@@ -59,6 +70,8 @@ class RowPlan(NamedTuple):
     document_first: NDArray[np.int64]
     document_last: NDArray[np.int64]
     objective: NDArray[np.uint8]
+    closed: NDArray[np.bool_]
+    """Whether the last span has an eop."""
     spans: NDArray[np.int64]
     order: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -75,6 +88,7 @@ class RowPlan(NamedTuple):
             document_first=np.empty(tokens, np.int64),
             document_last=np.empty(tokens, np.int64),
             objective=np.empty(tokens, np.uint8),
+            closed=np.empty(tokens, np.bool_),
             spans=np.empty((tokens, 2), np.int64),
             order=np.empty(tokens, np.int64),
             counts=np.zeros((3, 3), np.int64),
@@ -121,7 +135,7 @@ def _cut_window(stretch, joined, capacity, cursor, runs):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def _list_sentences(runs, ends, sentence, sentences):  # type: ignore[no-untyped-def]
+def list_sentences(runs, ends, sentence, sentences):  # type: ignore[no-untyped-def]
     """Places of the runs' sentences, broken ones at the row's edges as well (as in the reference); returns how many."""
     count = 0
     for run in range(len(runs)):
@@ -158,18 +172,16 @@ def plan_rows(stretch, packing, rules, keys, plan):  # type: ignore[no-untyped-d
             drawn, capacity = draw_lengths(draw_key(keys.lengths, sample_id), rules, width, lengths)
         while True:
             found, size, behind = _cut_window(stretch, packing.joined, capacity, cursor, runs)
-            count, reduced = 1, 0
+            count, reduced, closed = 1, 0, True
             if objective == TOKEN:
-                count, masked = 0, 0
-                while count < drawn and masked < mask_budget(rules.mask_ratio, size):
-                    masked += lengths[count]
-                    count += 1
+                count, missing = lengths_for(lengths[:drawn], rules, size)
                 count, reduced = token_spans(place_key, lengths[:count], runs[:found], spans)
+                reduced += missing
             elif objective == SENTENCE:
-                listed = _list_sentences(runs[:found], stretch.sentence_ends, cursor[2], sentences)
+                listed = list_sentences(runs[:found], stretch.sentence_ends, cursor[2], sentences)
                 count, reduced = sentence_spans(place_key, sentences[:listed], size, rules, spans)
             else:
-                document_span(place_key, runs[:found], rules, spans)
+                closed = document_span(place_key, runs[:found], size, rules, spans)
             over = size + 2 * count - width
             if over <= 0:
                 break
@@ -182,6 +194,7 @@ def plan_rows(stretch, packing, rules, keys, plan):  # type: ignore[no-untyped-d
                 order[k] = k
         plan.size[row] = size
         plan.objective[row] = objective
+        plan.closed[row] = closed
         plan.document_first[row] = cursor[1]
         plan.document_last[row] = behind[1] + (behind[0] > stretch.document_offsets[behind[1]])
         cursor, first, row = behind, first + count, row + 1
@@ -194,25 +207,22 @@ def plan_rows(stretch, packing, rules, keys, plan):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def write_rows(stretch, plan, ids, pages, ends):  # type: ignore[no-untyped-def]
-    """Lay out the rows of a plan into pages [R, L]; returns their context lengths, uint16[R].
+def write_rows(stretch, plan, first_sample_id, keys, style, pages, ends):  # type: ignore[no-untyped-def]
+    """Lay out the rows of a plan into pages [R, L]; returns their context lengths and lengths, both uint16[R].
 
-    ids int64[8] = cls, eos, pad, sop, eop, then the mask ids by objective. `ends` receives the sentence ends as
-    offsets in the rows before masking.
+    `ends` receives the sentence ends as offsets in the rows before masking.
     """
     offsets = stretch.document_offsets
     rows, width = pages.input_ids.shape
-    context_length = np.empty(rows, np.uint16)
+    context_length, length = np.empty(rows, np.uint16), np.empty(rows, np.uint16)
     text = np.empty(width, np.uint32)
-    markers = np.empty(3, np.int64)
-    markers[1], markers[2] = ids[3], ids[4]
     sentence = 0
     for row in range(rows):
         size = 0
         for document in range(plan.document_first[row], plan.document_last[row]):
             start = max(plan.text[row], offsets[document])
             end = min(plan.text[row + 1], offsets[document + 1])
-            text[size] = ids[0]
+            text[size] = style.cls
             size += 1
             while sentence < len(ends) and stretch.sentence_ends[sentence] <= end:
                 ends[sentence] = size + stretch.sentence_ends[sentence] - start
@@ -221,22 +231,18 @@ def write_rows(stretch, plan, ids, pages, ends):  # type: ignore[no-untyped-def]
                 text[size] = stretch.tokens[i]
                 size += 1
             if end == offsets[document + 1] and (stretch.complete or document + 2 < len(offsets)):
-                text[size] = ids[1]
+                text[size] = style.eos
                 size += 1
         first, last = plan.span[row], plan.span[row + 1]
-        page = Page(
-            pages.input_ids[row],
-            pages.target_ids[row],
-            pages.loss_mask[row],
-            pages.position_ids[row],
-            pages.block_position_ids[row],
+        context_length[row], length[row] = finish_row(
+            text[:size],
+            plan.spans[first:last],
+            plan.order[first:last],
+            plan.objective[row],
+            plan.closed[row],
+            first_sample_id + np.uint64(row),
+            keys,
+            style,
+            row_of(pages, row),
         )
-        markers[0] = ids[5 + plan.objective[row]]
-        context_length[row] = lay_out_row(text[:size], plan.spans[first:last], plan.order[first:last], markers, page)
-        for i in range(size + 2 * (last - first), width):
-            page.input_ids[i] = ids[2]
-            page.target_ids[i] = 0
-            page.loss_mask[i] = 0
-            page.position_ids[i] = 0
-            page.block_position_ids[i] = 0
-    return context_length
+    return context_length, length

@@ -28,6 +28,7 @@ __all__ = [
     "document_span",
     "draw_lengths",
     "length_distribution",
+    "lengths_for",
     "mask_budget",
     "place_spans",
     "sentence_spans",
@@ -39,6 +40,8 @@ __all__ = [
 
 LONGEST_SPAN = 39
 """Token-level spans have 1 to 39 tokens, as in the reference (section 1.4a)."""
+NO_LIMIT = 1 << 30
+"""More spans than a row has tokens."""
 
 
 class SpanRules(NamedTuple):
@@ -48,7 +51,9 @@ class SpanRules(NamedTuple):
     sentence_ratio: float
     document_min_ratio: float
     document_infill: float
+    document_eop: bool
     shuffle: bool
+    max_spans: int
     length_cdf: NDArray[np.float64]
 
 
@@ -59,6 +64,8 @@ class SpanKeys(NamedTuple):
     lengths: np.uint64
     places: np.uint64
     order: np.uint64
+    positions: np.uint64
+    corruption: np.uint64
 
 
 def span_rules(settings: "SpanSettings") -> SpanRules:
@@ -68,14 +75,17 @@ def span_rules(settings: "SpanSettings") -> SpanRules:
         settings.sentence_ratio,
         settings.document_min_ratio,
         settings.document_infill,
+        settings.document_eop,
         settings.shuffle,
+        settings.sentinels + 1 if settings.sentinels else NO_LIMIT,
         length_distribution(settings.length_lambda),
     )
 
 
-def span_keys(seed: int) -> SpanKeys:
-    """Purpose keys of a build's seed."""
-    return SpanKeys(*(purpose_key(seed, f"infilling/{purpose}") for purpose in SpanKeys._fields))
+def span_keys(seed: int, epoch: int = 0) -> SpanKeys:
+    """Purpose keys of a build's seed; of epochs after the first for masks made anew."""
+    end = f"/epoch {epoch}" if epoch else ""
+    return SpanKeys(*(purpose_key(seed, f"infilling/{purpose}{end}") for purpose in SpanKeys._fields))
 
 
 def length_distribution(length_lambda: float) -> NDArray[np.float64]:
@@ -137,6 +147,17 @@ def draw_lengths(key, rules, sequence_length, lengths):  # type: ignore[no-untyp
     if mask_budget(rules.mask_ratio, capacity + 1) <= total - lengths[count - 1]:
         capacity += 1  # one span less does for one token more
     return count, capacity
+
+
+@njit(nogil=True, cache=True, inline="always")
+def lengths_for(lengths, rules, size):  # type: ignore[no-untyped-def]
+    """How many of the drawn lengths reach the budget of a row of `size` tokens, and tokens missing where none do."""
+    budget = mask_budget(rules.mask_ratio, size)
+    count, masked = 0, 0
+    while count < min(len(lengths), rules.max_spans) and masked < budget:
+        masked += lengths[count]
+        count += 1
+    return count, max(np.int64(0), budget - masked)
 
 
 @njit(nogil=True, cache=True)
@@ -241,8 +262,8 @@ def shuffle_order(key, order):  # type: ignore[no-untyped-def]
 def sentence_spans(key, sentences, size, rules, spans):  # type: ignore[no-untyped-def]
     """Mask whole sentences, int64[M, 2], drawn until the ratio of the row's `size` is reached; (spans, tokens lost).
 
-    One sentence stays visible. Where the row has no more than one, a span inside it as long as the budget, but at most
-    half of the sentence, stands for it.
+    One sentence stays visible, and no more are taken than `spans` has room for. Where the row has no more than one, a
+    span inside it as long as the budget, but at most half of the sentence, stands for it.
     """
     budget = mask_budget(rules.sentence_ratio, size)
     if len(sentences) == 1:
@@ -255,7 +276,7 @@ def sentence_spans(key, sentences, size, rules, spans):  # type: ignore[no-untyp
     shuffle_order(key, order)
     chosen = np.zeros(len(sentences), np.bool_)
     masked, count = 0, 0
-    while masked < budget and count < len(sentences) - 1:
+    while masked < budget and count < min(len(sentences) - 1, rules.max_spans, len(spans)):
         sentence = order[count]
         chosen[sentence] = True
         masked += sentences[sentence, 1] - sentences[sentence, 0]
@@ -269,8 +290,12 @@ def sentence_spans(key, sentences, size, rules, spans):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def document_span(key, runs, rules, spans):  # type: ignore[no-untyped-def]
-    """Mask one span in the longest run (the first of them), of random length from the least ratio to all of it."""
+def document_span(key, runs, size, rules, spans):  # type: ignore[no-untyped-def]
+    """Mask one span in the longest run (the first of them), of random length from the least ratio to all of it.
+
+    Returns whether it is closed by eop. A suffix is not where the rules say so; it then takes in the eos behind its
+    run, if the row of `size` tokens has it.
+    """
     longest = 0
     for run in range(1, len(runs)):
         if runs[run, 1] - runs[run, 0] > runs[longest, 1] - runs[longest, 0]:
@@ -280,6 +305,13 @@ def document_span(key, runs, rules, spans):  # type: ignore[no-untyped-def]
     length = least + draw_below(key, 0, end - start - least + 1)
     if draw_unit(key, 1) < rules.document_infill:
         spans[0, 0] = start + draw_below(key, 2, end - start - length + 1)
-    else:
-        spans[0, 0] = end - length
-    spans[0, 1] = spans[0, 0] + length
+        spans[0, 1] = spans[0, 0] + length
+        return True
+    spans[0, 0] = end - length
+    spans[0, 1] = end
+    if rules.document_eop:
+        return True
+    behind = runs[longest + 1, 0] - 1 if longest + 1 < len(runs) else size
+    if behind > end:
+        spans[0, 1] = end + 1
+    return False

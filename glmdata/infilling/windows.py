@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from glmdata.infilling.layout import MAX_SAMPLE_LENGTH, Page
 from glmdata.infilling.row_plan import DOCUMENT, SENTENCE, TOKEN, Packing, RowPlan, Stretch, plan_rows, write_rows
 from glmdata.infilling.spans import span_keys, span_rules
+from glmdata.infilling.style import style_of
 
 if TYPE_CHECKING:
     from glmdata.recipe import ObjectiveWeights, SpanSettings
@@ -100,7 +101,7 @@ def fill_rows(
         sentence_ends: [S] exclusive offsets into `tokens`, rising; each document's end is one of them.
         continued: whether the first document began before this stretch.
         complete: whether the last document truly ends here, so that eos follows.
-        special: ids of the special tokens.
+        special: ids of the special tokens, those included that `spans` needs.
         sequence_length: L, the length of a row after masking.
         packing: "concat" joins documents until the row is full, "document" begins a row with each.
         objectives: share of rows by objective.
@@ -112,7 +113,7 @@ def fill_rows(
     Raises:
         ValueError: an argument is not as described.
     """
-    ids = [special.cls, special.eos, special.pad, special.sop, special.eop, special.mask, special.smask, special.gmask]
+    ids = list(special.by_role().values())
     dtype = np.dtype(token_dtype)
     if not MIN_SEQUENCE_LENGTH <= sequence_length <= MAX_SAMPLE_LENGTH:
         raise ValueError(f"sequence_length {sequence_length} is not in {MIN_SEQUENCE_LENGTH}..{MAX_SAMPLE_LENGTH}")
@@ -123,16 +124,13 @@ def fill_rows(
     stretch = Stretch(*arrays, complete)
     weights = np.cumsum([objectives.token, objectives.sentence, objectives.document], dtype=np.float64)
     plan = RowPlan.empty(len(tokens))
-    count = plan_rows(
-        stretch,
-        Packing(packing == "concat", sequence_length, weights, np.uint64(first_sample_id)),
-        span_rules(spans),
-        span_keys(seed),
-        plan,
-    )
+    first, keys = np.uint64(first_sample_id), span_keys(seed)
+    layout = Packing(packing == "concat", sequence_length, weights, first)
+    count = plan_rows(stretch, layout, span_rules(spans), keys, plan)
     pages = Page.empty(count, sequence_length)
     ends = np.empty(len(sentence_ends), np.uint16)
-    context_length = write_rows(stretch, plan, np.array(ids, np.int64), pages, ends)
+    style = style_of(special.by_role(), spans, sequence_length)
+    context_length, length = write_rows(stretch, plan, first, keys, style, pages, ends)
     begins = np.isin(plan.text[:count], stretch.document_offsets[1 if continued else 0 :])
     return Rows(
         input_ids=pages.input_ids.astype(dtype, copy=False),
@@ -141,9 +139,9 @@ def fill_rows(
         block_position_ids=pages.block_position_ids,
         loss_mask=pages.loss_mask,
         context_length=context_length,
-        length=(plan.size[:count] + 2 * np.diff(plan.span[: count + 1])).astype(np.uint16),
+        length=length,
         objective=plan.objective[:count].copy(),
-        sample_id=np.uint64(first_sample_id) + np.arange(count, dtype=np.uint64),
+        sample_id=first + np.arange(count, dtype=np.uint64),
         text_tokens=np.diff(plan.text[: count + 1]).astype(np.int32),
         continued=~begins,
         document_first=plan.document_first[:count].copy(),

@@ -1,7 +1,8 @@
 """The rules that every row of a build keeps, checked on whole record batches.
 
 A row is Part A (corrupted text, columns before context_length), Part B (spans, up to length), padding. See
-glmdata.infilling.layout for what makes such rows. N rows, L columns.
+glmdata.infilling.layout for what makes such rows, glmdata.infilling.style for what the recipe may change in them.
+N rows, L columns.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from glmdata.infilling.style import Style
 from glmdata.shards.manifest import Manifest
 from glmdata.shards.schema import OBJECTIVES, column_views
 
@@ -44,6 +46,8 @@ class _Rows(NamedTuple):
     masks: Mask
     """Mask tokens of any kind in Part A."""
     num_spans: npt.NDArray[np.int64]
+    open: Mask
+    """Rows whose last span has no eop."""
 
 
 def broken_rules(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[tuple[str, Mask]]:
@@ -51,13 +55,15 @@ def broken_rules(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[tuple[st
 
     The batch has the build's schema and passed `validate(full=True)`; its values may be anything.
     """
-    rows = _take_apart(batch, manifest.tokenizer.special_tokens)
+    special, settings, style = manifest.tokenizer.special_tokens, manifest.span_settings, manifest.style
+    rows = _take_apart(batch, style, document_eop=settings.document_eop)
     views = column_views(batch)
     for rule, bad in (
         *_values(rows, manifest, views["language"]),
-        *_part_a(rows),
-        *_part_b(rows, manifest.tokenizer.special_tokens),
-        *_spans(rows, manifest.tokenizer.special_tokens),
+        *_part_a(rows, style),
+        *_part_b(rows, special, style),
+        *_targets(rows, style),
+        *_spans(rows, style),
         *_lists(rows, batch),
     ):
         broken: Mask = bad.any(axis=1, keepdims=True).ravel() if bad.ndim == 2 else bad
@@ -65,14 +71,15 @@ def broken_rules(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[tuple[st
             yield rule, broken
 
 
-def _take_apart(batch: pa.RecordBatch, special: dict[str, int]) -> _Rows:
+def _take_apart(batch: pa.RecordBatch, style: Style, *, document_eop: bool) -> _Rows:
     wide = {name: view.astype(np.int64) for name, view in column_views(batch).items()}
     ids, context, length = wide["input_ids"], wide["context_length"], wide["length"]
     column = np.arange(ids.shape[1])
     in_a = column < context[:, None]
     real = column < length[:, None]
     in_b = real & ~in_a
-    sop = in_b & (ids == special["sop"])
+    sop = in_b & np.isin(ids, style.all_sop_ids())
+    closed = (in_b & (column == length[:, None] - 1) & (wide["target_ids"] == style.eop)).any(axis=1)
     span_goes_on = _next(in_b, False) & ~_next(sop, False)
     return _Rows(
         ids=ids,
@@ -88,13 +95,10 @@ def _take_apart(batch: pa.RecordBatch, special: dict[str, int]) -> _Rows:
         padding=~real,
         sop=sop,
         last=in_b & ~span_goes_on,
-        masks=in_a & np.isin(ids, _mask_ids(special)),
+        masks=in_a & np.isin(ids, style.all_mask_ids()),
         num_spans=sop.sum(axis=1),
+        open=(not document_eop) & (wide["objective"] == OBJECTIVES.index("document")) & ~closed,
     )
-
-
-def _mask_ids(special: dict[str, int]) -> list[int]:
-    return sorted({special[role] for role in ("mask", "smask", "gmask")})
 
 
 def _next(values: npt.NDArray[Any], after: Any) -> npt.NDArray[Any]:
@@ -124,48 +128,75 @@ def _values(rows: _Rows, manifest: Manifest, language: npt.NDArray[Any]) -> Iter
     yield "padding's targets are zero or the pad id", rows.padding & (rows.targets != 0) & (rows.targets != pad)
 
 
-def _part_a(rows: _Rows) -> Iterator[tuple[str, Mask]]:
-    yield "Part A: positions are 0, 1, 2, ...", rows.in_a & (rows.positions != np.arange(rows.ids.shape[1]))
+def _part_a(rows: _Rows, style: Style) -> Iterator[tuple[str, Mask]]:
+    first = rows.positions[:, :1] if style.random_positions else 0
+    yield "Part A: positions are 0, 1, 2, ...", rows.in_a & (rows.positions != first + np.arange(rows.ids.shape[1]))
+    yield "Part A: positions lie below sequence_length", rows.in_a & (rows.positions >= rows.ids.shape[1])
     yield "Part A: block positions are 0", rows.in_a & (rows.blocks != 0)
     yield "Part A: no loss", rows.in_a & (rows.loss != 0)
     yield "Part A: targets are its tokens", rows.in_a & (rows.targets != rows.ids)
 
 
-def _part_b(rows: _Rows, special: dict[str, int]) -> Iterator[tuple[str, Mask]]:
+def _part_b(rows: _Rows, special: dict[str, int], style: Style) -> Iterator[tuple[str, Mask]]:
     inside = rows.in_b & ~rows.sop
     strict = (rows.objective < _FREE_LOSS)[:, None]
     yield "Part B: loss is 1 on every token", rows.in_b & (rows.loss != 1) & strict
     yield "loss is 0 or 1", rows.loss > 1
     first = rows.in_b & (np.arange(rows.ids.shape[1]) == rows.context[:, None])
     yield "Part B: begins with sop", first & ~rows.sop
-    yield "sop stands in Part B only", ~rows.in_b & ~rows.padding & (rows.ids == special["sop"])
+    yield "sop stands in Part B only", ~rows.in_b & ~rows.padding & np.isin(rows.ids, style.all_sop_ids())
     yield "eop is never an input", ~rows.padding & (rows.ids == special["eop"])
-    yield "mask tokens stand in Part A only", rows.in_b & np.isin(rows.ids, _mask_ids(special))
+    yield "mask tokens stand in Part A only", rows.in_b & np.isin(rows.ids, style.all_mask_ids())
     document = (rows.in_a & (rows.ids == special["gmask"])).any(axis=1)
     yield "no cls in a span but a document-level one", rows.in_b & (rows.ids == special["cls"]) & ~document[:, None]
     if special["pad"] not in (special["eos"], special["cls"]):
         yield "no pad inside a sample", ~rows.padding & (rows.ids == special["pad"])
-    counted = np.where(rows.sop, 1, _before(rows.blocks) + 1)
+    counted = np.where(rows.sop, 1, _before(rows.blocks) + 1) if style.block_positions else np.int64(1)
     yield "Part B: block positions are 1, 2, ... in each span", rows.in_b & (rows.blocks != counted)
     yield "Part B: a span keeps one position", inside & (rows.positions != _before(rows.positions))
-    shifted = np.where(rows.last, special["eop"], _next(rows.ids, special["eop"]))
-    yield "Part B: targets are the next token, eop after the last", rows.in_b & (rows.targets != shifted)
 
 
-def _spans(rows: _Rows, special: dict[str, int]) -> Iterator[tuple[str, Mask]]:
+def _targets(rows: _Rows, style: Style) -> Iterator[tuple[str, Mask]]:
+    shifted = np.where(rows.last, style.eop, _next(rows.ids, style.eop))
+    free = rows.last & rows.open[:, None]
+    if style.block_mask_ratio > 0:
+        free |= _next(rows.ids == style.dblock, False)
+    yield "Part B: targets are the next token, eop after the last", rows.in_b & ~free & (rows.targets != shifted)
+
+
+def _spans(rows: _Rows, style: Style) -> Iterator[tuple[str, Mask]]:
     width = rows.ids.shape[1]
     yield "at least one span", rows.num_spans == 0
-    yield "no empty span", rows.sop & rows.last
+    yield "no empty span", rows.sop & rows.last & ~rows.open[:, None]
     yield "as many mask tokens as spans", rows.masks.sum(axis=1) != rows.num_spans
-    kinds = sum((rows.masks & (rows.ids == mask)).any(axis=1).astype(np.int64) for mask in _mask_ids(special))
+    kinds = sum((rows.masks & (rows.ids == mask)).any(axis=1).astype(np.int64) for mask in set(style.mask_ids.tolist()))
     yield "one kind of mask token in a row", np.asarray(kinds) > 1
+    if style.sentinels:
+        yield from _sentinels(rows, style)
+        return
     row, column = np.nonzero(rows.sop)
-    place = np.minimum(rows.positions[row, column], width - 1)
+    first = rows.positions[row, 0] if style.random_positions else 0
+    place = np.clip(rows.positions[row, column] - first, 0, width - 1)
     astray = np.zeros(len(rows.ids), np.bool_)
     astray[row[~rows.masks[row, place]]] = True
     yield "a span's position is that of a mask token", astray
     uses = np.bincount(row * width + place, minlength=rows.ids.size).reshape(rows.ids.shape)
     yield "no two spans at one mask token", uses > 1
+
+
+def _sentinels(rows: _Rows, style: Style) -> Iterator[tuple[str, Mask]]:
+    """Rank r of Part B has mask and sop r; one of each in a row, the plain ones first."""
+    yield "Part B: positions are those of sentinels", rows.in_b & (rows.positions != style.sentinel_position)
+    rank = np.cumsum(rows.sop, axis=1) - 1
+    wanted = np.where(rank == 0, style.sop, style.first_sentinel + 2 * rank - 1)
+    yield "spans have the sop tokens of their place", rows.sop & (rows.ids != wanted)
+    own = ~np.isin(rows.ids, style.mask_ids)
+    ranks = np.where(rows.masks, np.where(own, (rows.ids - style.first_sentinel) // 2 + 1, 0), -1)
+    ordered = np.sort(ranks, axis=1)[:, ::-1]
+    spans = rows.num_spans[:, None]
+    column = np.arange(ranks.shape[1])
+    wanted = np.where(column < spans, spans - 1 - column, -1)
+    yield "mask tokens are those of the spans", ordered != wanted
 
 
 def _lists(rows: _Rows, batch: pa.RecordBatch) -> Iterator[tuple[str, Mask]]:
@@ -174,7 +205,7 @@ def _lists(rows: _Rows, batch: pa.RecordBatch) -> Iterator[tuple[str, Mask]]:
     ends = column.flatten().to_numpy().astype(np.int64)
     owner = np.repeat(np.arange(len(rows.ids)), np.diff(offsets))
     wrong = np.zeros(len(rows.ids), np.bool_)
-    text = rows.length - 2 * rows.num_spans
+    text = rows.length - 2 * rows.num_spans + rows.open
     wrong[owner[(ends < 1) | (ends > text[owner])]] = True
     wrong[owner[1:][(np.diff(ends) <= 0) & (np.diff(owner) == 0)]] = True
     yield "sentence_ends rise and lie in the text", wrong

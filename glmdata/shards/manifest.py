@@ -16,7 +16,9 @@ import xxhash
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glmdata.errors import ShardCorruptError, ShardError
-from glmdata.shards.schema import FORMAT_VERSION
+from glmdata.infilling.style import Style, style_of
+from glmdata.recipe import SpanSettings
+from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS
 
 __all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
 
@@ -99,7 +101,7 @@ class Manifest(_Entry):
             raise ValueError("a file is listed twice")
         if self.fingerprint != fingerprint_of([shard.xxh3 for shard in self.shards]):
             raise ValueError("fingerprint is not that of the shards")
-        step = self.rows_per_record_batch
+        step, _ = self.rows_per_record_batch, self.layout
         for shard in self.shards:
             if len(shard.record_batches) != -(-shard.rows // step):
                 raise ValueError(f"{shard.path}: {shard.rows} rows in {len(shard.record_batches)} batches of {step}")
@@ -118,6 +120,38 @@ class Manifest(_Entry):
     def rows(self) -> int:
         """Rows of the build."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def layout(self) -> str:
+        """The shards' layout by the recipe, one of LAYOUTS."""
+        settings = self.recipe.get("shards")
+        found = settings.get("layout", LAYOUTS[0]) if isinstance(settings, dict) else LAYOUTS[0]
+        if found not in LAYOUTS:
+            raise ValueError(f"recipe.shards.layout {found!r} is none of {', '.join(LAYOUTS)}")
+        return str(found)
+
+    @property
+    def seed(self) -> int:
+        """The build's seed."""
+        found = self.recipe.get("seed")
+        if not isinstance(found, int):
+            raise ShardError("the manifest's recipe has no seed; copy the build again")
+        return found
+
+    @property
+    def span_settings(self) -> SpanSettings:
+        """What the recipe says of masks and layout. Raises ShardError where another glmdata wrote it."""
+        try:
+            return SpanSettings.model_validate(self.recipe.get("spans", {}))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, ("spans", *first["loc"])))
+            raise ShardError(f"the manifest's recipe: {where}: {first['msg']}; use the glmdata that built it") from None
+
+    @property
+    def style(self) -> Style:
+        """How rows are laid out. Raises as `span_settings`."""
+        return style_of(self.tokenizer.special_tokens, self.span_settings, self.sequence_length)
 
     def dumps(self) -> str:
         """The text of `manifest.json`, checksum included; equal manifests have equal texts."""

@@ -6,11 +6,12 @@ Measured on one core (L = 512, 64 rows a batch): a record batch takes 25 us when
 verify at first touch; scattered rows of batches at hand come at 140,000 a second as int64.
 """
 
+import functools
 import itertools
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,23 @@ import pyarrow as pa
 import xxhash
 
 from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.shards.compact import Source, gather, gather_ends, matrices, unmasked
 from glmdata.shards.footer import Block, FooterError, record_batch_blocks
 from glmdata.shards.manifest import Manifest, ShardEntry, locate
-from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, column_views, numpy_dtype, shard_schema
+from glmdata.shards.schema import (
+    MATRIX_COLUMNS,
+    SCALAR_COLUMNS,
+    ListView,
+    column_views,
+    list_views,
+    numpy_dtype,
+    shard_schema,
+)
+
+if TYPE_CHECKING:
+    from glmdata.infilling.remask import Unmasked
+    from glmdata.infilling.spans import SpanRules
+    from glmdata.infilling.style import Style
 
 __all__ = ["Shards"]
 
@@ -59,10 +74,13 @@ def _has_form(batch: pa.RecordBatch) -> bool:
     for column in batch.columns:
         if column.null_count:
             return False
-        if not pa.types.is_list(column.type):
-            spare = column.buffers()[-1].size - column.nbytes
-            if not 0 <= spare < ARROW_ALIGNMENT:
+        if pa.types.is_list(column.type):
+            values = column.buffers()[-1]
+            needed = column.offsets[-1].as_py() * column.type.value_type.bit_width // 8
+            if needed < 0 or not 0 <= (values.size if values is not None else 0) - needed < ARROW_ALIGNMENT:
                 return False
+        elif not 0 <= column.buffers()[-1].size - column.nbytes < ARROW_ALIGNMENT:
+            return False
     return True
 
 
@@ -82,7 +100,9 @@ class Shards:
         """Read the manifest. Raises as Manifest.load: ShardError without a build, ShardCorruptError where damaged."""
         self.folder = os.fspath(folder)
         self.manifest = Manifest.load(folder)
-        self.schema = shard_schema(self.manifest.sequence_length, self.manifest.tokenizer.vocabulary_size)
+        entry, self.compact = self.manifest.tokenizer, self.manifest.layout == "compact"
+        self.schema = shard_schema(self.manifest.sequence_length, entry.vocabulary_size, self.manifest.layout)
+        self._finished = shard_schema(self.manifest.sequence_length, entry.vocabulary_size)
         self._step = self.manifest.rows_per_record_batch
         entries = self.manifest.shards
         self._first_row = np.cumsum([0] + [shard.rows for shard in entries], dtype=np.int64)
@@ -94,18 +114,31 @@ class Shards:
     def _reset(self) -> None:
         self._verified = bytearray(self.num_batches)
         self._mapped: OrderedDict[int, _Mapped] = OrderedDict()
-        self._views: OrderedDict[int, tuple[int, Views]] = OrderedDict()
+        self._views: OrderedDict[int, tuple[int, Views, dict[str, ListView]]] = OrderedDict()
+        self._with_lists = self.compact
         self._cached = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but maps and views, which belong to one process."""
-        own = ("_verified", "_mapped", "_views", "_cached")
+        own = ("_verified", "_mapped", "_views", "_cached", "_with_lists")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start with nothing mapped."""
         self.__dict__.update(state)
         self._reset()
+
+    @functools.cached_property
+    def style(self) -> "Style":
+        """How the rows are laid out. Raises as Manifest.style."""
+        return self.manifest.style
+
+    @functools.cached_property
+    def rules(self) -> "SpanRules":
+        """What the rows' masks follow. Raises as Manifest.span_settings."""
+        from glmdata.infilling.spans import span_rules
+
+        return span_rules(self.manifest.span_settings)
 
     def batch(self, number: int) -> pa.RecordBatch:
         """Record batch `number` of the build, verified, on the mapped file where it is not compressed.
@@ -142,10 +175,14 @@ class Shards:
         batch = self.batch(int(place.batch[0]))
         views = column_views(batch)
         found: dict[str, Any] = {name: int(views[name][at]) for name in SCALAR_COLUMNS}
-        found |= {name: views[name][at] for name in MATRIX_COLUMNS}
+        if self.compact:
+            taken = self.take(np.array([number], np.int64), MATRIX_COLUMNS)
+            found |= {name: taken[name][0] for name in MATRIX_COLUMNS}
+        else:
+            found |= {name: views[name][at] for name in MATRIX_COLUMNS}
         found["sentence_ends"] = batch.column("sentence_ends")[at].values.to_numpy()
         found["document_ids"] = batch.column("document_ids")[at].as_py()
-        return {name: found[name] for name in self.schema.names}
+        return {name: found[name] for name in self._finished.names}
 
     def take(
         self,
@@ -165,29 +202,78 @@ class Shards:
             IndexError: a number lies outside.
             ShardCorruptError, ShardError: as `batch`.
         """
+        numbers = self._checked(rows)
+        found = dict(out) if out is not None else {name: self._room(name, len(numbers)) for name in columns}
+        stored = {name: target for name, target in found.items() if not (self.compact and name in MATRIX_COLUMNS)}
+        for batch, chosen, sources in self._by_batch(numbers):
+            views, _ = self._view(batch)
+            if len(chosen) == 1:  # plain indices: three times as fast as arrays of one
+                to, source = int(chosen[0]), int(sources[0])
+                for name, target in stored.items():
+                    target[to] = views[name][source]
+            else:
+                for name, target in stored.items():
+                    target[chosen] = np.take(views[name], sources, axis=0)
+        if len(stored) < len(found):
+            made = matrices(self.unmasked(numbers), self.style, self.manifest.seed)
+            for name in found.keys() - stored.keys():
+                found[name][...] = made[name]
+        return found
+
+    def unmasked(self, rows: npt.NDArray[np.integer[Any]], *, sentence_ends: bool = False) -> "Unmasked":
+        """Rows before masking, with the spans they were built with; [n] numbers as in `take`.
+
+        Compact shards hold them so; those of materialised ones are unmasked. `sentence_ends` are filled on demand.
+
+        Raises:
+            IndexError, ShardCorruptError, ShardError: as `take`.
+            ShardError: a row has no masks to be taken off, such as those of fine-tuning.
+        """
+        from glmdata.infilling.remask import Unmasked
+
+        numbers, width = self._checked(rows), self.manifest.sequence_length
+        if sentence_ends and not self._with_lists:
+            self._with_lists, self._cached = True, 0
+            self._views.clear()
+        if self.compact:
+            found = Unmasked.empty(len(numbers), width)
+            sources = self._sources(numbers)
+            gather(sources, found)
+        else:
+            names = ("input_ids", "target_ids", "position_ids", "context_length", "length", "objective", "sample_id")
+            try:
+                found = unmasked(self.take(numbers, names), width, self.style)
+            except ValueError as error:
+                raise ShardError(f"{self.folder}: {error}") from None
+        if sentence_ends:
+            gather_ends(sources if self.compact else self._sources(numbers), found)
+        return found
+
+    def _sources(self, numbers: npt.NDArray[np.int64]) -> list[Source]:
+        return [
+            Source(*self._view(batch), sources.tolist(), chosen.tolist())
+            for batch, chosen, sources in self._by_batch(numbers)
+        ]
+
+    def _checked(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
         numbers = rows.astype(np.int64)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < self.rows:
             raise IndexError(f"rows {numbers.min()} to {numbers.max()} of {self.rows}")
-        found = dict(out) if out is not None else {name: self._room(name, len(numbers)) for name in columns}
+        return numbers
+
+    def _by_batch(
+        self, numbers: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """(record batch, places in `numbers`, rows in the batch), each record batch once."""
         place = self._place(numbers)
         order = np.argsort(place.batch, kind="stable")
-        batches = place.batch[order]
+        batches, rows = place.batch[order], place.row[order]
         cuts = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(numbers)] if len(numbers) else [0]
         for start, stop in itertools.pairwise(cuts):
-            views = self._view(int(batches[start]))
-            if stop - start == 1:  # plain indices: three times as fast as arrays of one
-                to, source = int(order[start]), int(place.row[order[start]])
-                for name, target in found.items():
-                    target[to] = views[name][source]
-            else:
-                chosen = order[start:stop]
-                sources = place.row[chosen]
-                for name, target in found.items():
-                    target[chosen] = np.take(views[name], sources, axis=0)
-        return found
+            yield int(batches[start]), order[start:stop], rows[start:stop]
 
     def _room(self, name: str, rows: int) -> npt.NDArray[Any]:
-        kind = self.schema.field(name).type
+        kind = self._finished.field(name).type
         if name in MATRIX_COLUMNS:
             return np.empty((rows, kind.list_size), numpy_dtype(kind.value_type))
         return np.empty(rows, numpy_dtype(kind))
@@ -197,21 +283,21 @@ class Shards:
         batch, row = np.divmod(rows - self._first_row[shard], self._step)
         return _Place(self._first_batch[shard] + batch, row)
 
-    def _view(self, number: int) -> Views:
-        """Views of a record batch's columns, of the most recently used ones without work."""
+    def _view(self, number: int) -> tuple[Views, dict[str, ListView]]:
+        """Views of a record batch's columns, and of its lists if any need them; of the recently used without work."""
         kept = self._views.get(number)
         if kept is not None:
             self._views.move_to_end(number)
-            return kept[1]
+            return kept[1], kept[2]
         batch = self.batch(number)
-        views = column_views(batch)
+        views, lists = column_views(batch), list_views(batch) if self._with_lists else {}
         compressed = self.manifest.recipe["shards"].get("compression", "none") != "none"
         cost = VIEWS_BYTES + (batch.nbytes if compressed else 0)
-        self._views[number] = (cost, views)
+        self._views[number] = (cost, views, lists)
         self._cached += cost
         while self._cached > CACHE_BYTES and len(self._views) > 1:
             self._cached -= self._views.popitem(last=False)[1][0]
-        return views
+        return views, lists
 
     def _map(self, index: int) -> _Mapped:
         mapped = self._mapped.get(index)

@@ -2,20 +2,30 @@
 
 N rows, L tokens a row (the recipe's `sequence_length`). Nothing is nullable, so no validity bitmap is ever written and
 `column.flatten().to_numpy().reshape(N, L)` is a view of the file.
+
+Shards of layout `materialised` hold finished rows: MATRIX_COLUMNS of L values each. Those of layout `compact` hold what
+finished rows are made of, in a quarter of the bytes: the row before masking (`tokens`, cls and eos counted), its spans
+in text order (`span_starts`, `span_ends`, half-open places in `tokens`) and which of them stands first, second, ... in
+Part B (`span_order`). All else follows by `glmdata.infilling.layout.finish_row` from the recipe and the `sample_id`.
+The other columns are the same in both. docs/format.md tells it to readers in other languages.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 __all__ = [
+    "COMPACT_COLUMNS",
     "FORMAT_VERSION",
+    "LAYOUTS",
     "MATRIX_COLUMNS",
     "OBJECTIVES",
     "SCALAR_COLUMNS",
+    "ListView",
     "column_views",
+    "list_views",
     "make_batch",
     "numpy_dtype",
     "shard_schema",
@@ -31,11 +41,19 @@ OBJECTIVES = ("token", "sentence", "document", "sft", "cloze", "seq2seq")
 MATRIX_COLUMNS = ("input_ids", "target_ids", "position_ids", "block_position_ids", "loss_mask")
 """Columns of L values a row."""
 
+COMPACT_COLUMNS = ("tokens", "span_starts", "span_ends", "span_order")
+"""Columns of compact shards instead of the matrices: a list each."""
+
+LAYOUTS = ("materialised", "compact")
+"""What `shards.layout` of a recipe may be."""
+
 SCALAR_COLUMNS = ("sample_id", "context_length", "length", "objective", "language")
 """Columns of one value a row."""
 
 _NAMES = ("sample_id", *MATRIX_COLUMNS, *SCALAR_COLUMNS[1:], "sentence_ends", "document_ids")
+_COMPACT_NAMES = ("sample_id", *COMPACT_COLUMNS, *SCALAR_COLUMNS[1:], "sentence_ends", "document_ids")
 _PLACES = {name: place for place, name in enumerate(_NAMES)}
+_COMPACT_PLACES = {name: place for place, name in enumerate(_COMPACT_NAMES)}
 _SCALAR_DTYPES: dict[str, npt.DTypeLike] = {
     "sample_id": np.dtype(np.uint64),
     "context_length": np.dtype(np.uint16),
@@ -53,10 +71,10 @@ _TOKEN_DTYPES: dict[int, npt.DTypeLike] = {16: np.dtype(np.uint16), 32: np.dtype
 _MAX_SEQUENCE_LENGTH = 65535  # positions and lengths are uint16
 
 
-def shard_schema(sequence_length: int, vocabulary_size: int) -> pa.Schema:
+def shard_schema(sequence_length: int, vocabulary_size: int, layout: str = "materialised") -> pa.Schema:
     """The schema of every shard of a build; ids are uint16 where `vocabulary_size` <= 65536, else uint32.
 
-    Raises ValueError where a row of that length or such ids cannot be stored.
+    `layout` is one of LAYOUTS. Raises ValueError where a row of that length or such ids cannot be stored.
     """
     if not 0 < sequence_length <= _MAX_SEQUENCE_LENGTH:
         raise ValueError(f"sequence_length must lie in 1 to {_MAX_SEQUENCE_LENGTH}, it is {sequence_length}")
@@ -68,13 +86,21 @@ def shard_schema(sequence_length: int, vocabulary_size: int) -> pa.Schema:
         return pa.field("item", kind, nullable=False)
 
     kinds: dict[str, pa.DataType] = {name: pa.from_numpy_dtype(dtype) for name, dtype in _SCALAR_DTYPES.items()}
+    compact = layout == "compact"
+    names: tuple[str, ...] = _COMPACT_NAMES if compact else _NAMES
+    for name in COMPACT_COLUMNS:
+        kinds[name] = pa.list_(item(pa.uint16() if name != "tokens" else pa.from_numpy_dtype(token)))
     for name in MATRIX_COLUMNS:
         kinds[name] = pa.list_(item(pa.from_numpy_dtype(_MATRIX_DTYPES.get(name, token))), sequence_length)
     kinds["sentence_ends"] = pa.list_(item(pa.uint16()))
     kinds["document_ids"] = pa.list_(item(pa.binary(16)))
     return pa.schema(
-        [pa.field(name, kinds[name], nullable=False) for name in _NAMES],
-        metadata={"glmdata.format_version": str(FORMAT_VERSION), "glmdata.sequence_length": str(sequence_length)},
+        [pa.field(name, kinds[name], nullable=False) for name in names],
+        metadata={
+            "glmdata.format_version": str(FORMAT_VERSION),
+            "glmdata.sequence_length": str(sequence_length),
+            **({"glmdata.layout": layout} if compact else {}),
+        },
     )
 
 
@@ -126,19 +152,46 @@ def trim_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def column_views(batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
-    """Read-only views [N, L] of the MATRIX_COLUMNS and [N] of the SCALAR_COLUMNS of a batch as it lies in a file.
+    """Read-only views of SCALAR_COLUMNS, [N], and where the batch has them MATRIX_COLUMNS, [N, L].
+
+    The batch is exact: as `make_batch` made it, or as read from a file.
 
     On the path of every row that training meets for the first time, hence straight from the buffers: 17 us.
     """
-    arrays = batch.columns
-    rows, kind = batch.num_rows, arrays[_PLACES["input_ids"]].type
-    token, length = _TOKEN_DTYPES[kind.value_type.bit_width], kind.list_size
+    arrays, rows = batch.columns, batch.num_rows
+    compact = len(arrays) == len(_COMPACT_NAMES)
+    places = _COMPACT_PLACES if compact else _PLACES
     views: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _SCALAR_DTYPES.items():
-        views[name] = np.frombuffer(arrays[_PLACES[name]].buffers()[-1], dtype, rows)
+        views[name] = np.frombuffer(arrays[places[name]].buffers()[-1], dtype, rows)
+    if compact:
+        return views
+    kind = arrays[_PLACES["input_ids"]].type
+    token, length = _TOKEN_DTYPES[kind.value_type.bit_width], kind.list_size
     for name in MATRIX_COLUMNS:
         flat = np.frombuffer(arrays[_PLACES[name]].buffers()[-1], _MATRIX_DTYPES.get(name, token), rows * length)
         views[name] = flat.reshape(rows, length)
+    return views
+
+
+class ListView(NamedTuple):
+    """A column of lists of numbers: row i has values[offsets[i]:offsets[i + 1]]."""
+
+    offsets: memoryview
+    """int32; one number of a memoryview comes in a third of the time of one of an array."""
+    values: npt.NDArray[Any]
+
+
+def list_views(batch: pa.RecordBatch) -> dict[str, ListView]:
+    """Read-only views of an exact batch's `sentence_ends` and, where it has them, COMPACT_COLUMNS."""
+    views: dict[str, ListView] = {}
+    for field, array in zip(batch.schema, batch.columns, strict=True):
+        if field.name not in (*COMPACT_COLUMNS, "sentence_ends"):
+            continue
+        buffers, dtype = array.buffers(), numpy_dtype(field.type.value_type)
+        offsets = memoryview(buffers[1])[: 4 * (batch.num_rows + 1)].cast("i")
+        data = buffers[-1] if buffers[-1] is not None else b""
+        views[field.name] = ListView(offsets, np.frombuffer(data, dtype, offsets[-1]))
     return views
 
 

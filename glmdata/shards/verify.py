@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.shards.compact import expand_batch
 from glmdata.shards.footer import FooterError, record_batch_hashes
 from glmdata.shards.invariants import broken_rules
 from glmdata.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, locate
@@ -102,7 +103,7 @@ def _shard_problems(
         with pa.memory_map(str(locate(folder, shard.path))) as file:
             data = file.read_buffer()
         reader = pa.ipc.open_file(data)
-        schema = shard_schema(manifest.sequence_length, manifest.tokenizer.vocabulary_size)
+        schema = shard_schema(manifest.sequence_length, manifest.tokenizer.vocabulary_size, manifest.layout)
         if not reader.schema.equals(schema, check_metadata=True):
             yield Problem(shard.path, "schema", "other columns than format version 1 has")
             return
@@ -134,6 +135,12 @@ def _row_problems(
         if holes:
             yield Problem(shard.path, f"record batch {number}", f"nulls in {', '.join(holes)}")
             return
+        if manifest.layout == "compact":
+            try:
+                batch = expand_batch(batch, manifest)
+            except ShardError as error:
+                yield Problem(shard.path, f"record batch {number}", str(error))
+                return
         for rule, rows in broken_rules(batch, manifest):
             count, where = broken.get(rule, (0, at + int(rows.argmax())))
             broken[rule] = (count + int(rows.sum()), where)

@@ -41,6 +41,9 @@ class ShardStream(IterableDataset[Batch]):
     epoch inside a batch, for ever; with `epochs` it ends, its last global batch filled with repeated rows whose
     loss_mask is zero. So every rank has the same number of batches, and every sample comes exactly once an epoch.
 
+    With `remask` the rows of each epoch but the first are masked anew by the build's own rules, a pure function of
+    (the build's seed, epoch, sample id); `seed` here orders and has no part in it. See glmdata.infilling.remask.
+
     Iterating begins where the stream stands and moves it on; a stream with `epochs` that was read to its end begins
     again. Iterate it once at a time.
 
@@ -64,6 +67,7 @@ class ShardStream(IterableDataset[Batch]):
         dp_world: int = 1,
         shuffle: bool = True,
         epochs: int | None = None,
+        remask: bool = False,
     ) -> None:
         """Open a build's folder.
 
@@ -75,6 +79,7 @@ class ShardStream(IterableDataset[Batch]):
             dp_world: how many there are.
             shuffle: False gives the shards' own order, every epoch.
             epochs: passes over the build; None never ends.
+            remask: whether each epoch has masks of its own; epoch 0 has those of the build.
 
         Raises:
             ConfigError: an argument lies outside its range.
@@ -86,12 +91,14 @@ class ShardStream(IterableDataset[Batch]):
         self.dp_rank = _integer("dp_rank", dp_rank, 0, self.dp_world - 1)
         self.seed = _integer("seed", seed, 0, (1 << 63) - 1)
         self.epochs = None if epochs is None else _integer("epochs", epochs, 1, 1 << 31)
-        self.shuffle = bool(shuffle)
+        self.shuffle, self.remask = bool(shuffle), bool(remask)
         self._shards = Shards(path)
         if self._shards.rows == 0:
             raise ShardError(f"{path} holds no samples")
         self._consumed = 0
         self._at_end = False
+        self.reduced_tokens = 0
+        """Tokens that fresh masks made here were to hide and that found no room in their row."""
 
     @property
     def global_batch(self) -> int:
@@ -132,6 +139,7 @@ class ShardStream(IterableDataset[Batch]):
             "fingerprint": self._shards.manifest.fingerprint,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            "remask": self.remask,
             "samples_consumed": self._consumed,
         }
 
@@ -140,9 +148,11 @@ class ShardStream(IterableDataset[Batch]):
 
         Raises:
             FingerprintMismatchError: the state belongs to another build.
-            ConfigError: it was saved with another seed, shuffle or version of the order, or is no state.
+            ConfigError: it was saved with another seed, shuffle, remask or version of the order, or is no state.
         """
         mine = self.state_dict()
+        if isinstance(state, Mapping):
+            state = {"remask": False, **state}  # states saved before there was such a thing
         missing = [key for key in mine if not isinstance(state, Mapping) or key not in state]
         if missing:
             raise ConfigError(f"not the state of a ShardStream: it lacks {', '.join(missing)}")
@@ -156,7 +166,7 @@ class ShardStream(IterableDataset[Batch]):
                 f"the state belongs to build {state['fingerprint']}, {self._shards.folder} is {mine['fingerprint']}; "
                 "give the build that was trained on, or start without the state"
             )
-        for key in ("seed", "shuffle"):
+        for key in ("seed", "shuffle", "remask"):
             if state[key] != mine[key]:
                 raise ConfigError(
                     f"the state was saved with {key}={state[key]}, this stream has {key}={mine[key]}; "
@@ -182,9 +192,9 @@ class ShardStream(IterableDataset[Batch]):
             stop = first + per_block * workers
             mine = np.arange(first, stop if steps is None else min(stop, steps), workers, dtype=np.int64)
             slices = start + mine[:, None] * size + self.dp_rank * self.batch_size + np.arange(self.batch_size)
-            rows = self._rows(slices)
-            for step, positions, chosen in zip(mine.tolist(), slices, rows, strict=True):
-                batch = self._gather(chosen, 0 if total is None else int((positions >= total).sum()))
+            rows, epochs = self._rows(slices)
+            for step, positions, chosen, epoch in zip(mine.tolist(), slices, rows, epochs, strict=True):
+                batch = self._gather(chosen, epoch, 0 if total is None else int((positions >= total).sum()))
                 if worker is None:
                     reached = start + (step + 1) * size
                     self._consumed = reached if total is None else min(reached, total)
@@ -195,14 +205,14 @@ class ShardStream(IterableDataset[Batch]):
     def _total(self) -> int | None:
         return None if self.epochs is None else self.epochs * self._shards.rows
 
-    def _rows(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Rows at positions of any shape; those past the end repeat from the start."""
+    def _rows(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows and epochs at positions of any shape; those past the end repeat from the start."""
         total = self._total()
         flat = positions.ravel() if total is None else positions.ravel() % total
         rows = rows_at(flat, seed=self.seed, size=self._shards.rows, shuffle=self.shuffle)
-        return rows.reshape(positions.shape)
+        return rows.reshape(positions.shape), (flat // self._shards.rows).reshape(positions.shape)
 
-    def _gather(self, rows: npt.NDArray[np.int64], padded: int) -> Batch:
+    def _gather(self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], padded: int) -> Batch:
         """One batch, its last `padded` rows without loss: one gather straight into the tensors' memory."""
         length = self._shards.manifest.sequence_length
         ids, targets = (np.empty((len(rows), length), np.int64) for _ in range(2))
@@ -218,11 +228,29 @@ class ShardStream(IterableDataset[Batch]):
             "context_length": context,
             "sample_id": samples,
         }
-        self._shards.take(rows, out=columns)
+        if self._shards.compact or (self.remask and epochs.any()):
+            context[:], samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
+        else:
+            self._shards.take(rows, out=columns)
         if padded:
             loss_mask[-padded:] = 0
         found = {name: array for name, array in columns.items() if name != "block_position_ids"}
         return {name: torch.from_numpy(array) for name, array in (found | {"position_ids": positions}).items()}
+
+    def _lay_out(
+        self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], matrices: tuple[npt.NDArray[Any], ...]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+        """Fill the matrices from rows before masking, masked anew where asked for; returns context lengths and ids."""
+        from glmdata.infilling.remask import Tensors, lay_out_rows, mask_again
+
+        shards = self._shards
+        if not self.remask:
+            epochs = np.zeros_like(epochs)
+        found = shards.unmasked(rows, sentence_ends=bool(epochs.any()))
+        if epochs.any():
+            self.reduced_tokens += mask_again(found, epochs, shards.rules, shards.style, shards.manifest.seed)
+        lengths = lay_out_rows(found, epochs, shards.style, shards.manifest.seed, Tensors(*matrices))
+        return lengths[0], found.sample_id
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:

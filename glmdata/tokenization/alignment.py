@@ -1,4 +1,4 @@
-"""Where sentences end, counted in tokens."""
+"""Where sentences end, counted in tokens; where tokens end, counted in characters."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from glmdata.kernels import njit
 from glmdata.tokenization.tokenizer import Tokenizer
 
-__all__ = ["sentence_token_ends"]
+__all__ = ["character_ends", "sentence_token_ends"]
 
 
 @njit(nogil=True, cache=True)
@@ -88,3 +88,22 @@ def sentence_token_ends(
         parts.append(found)
     lengths = np.array([len(part) for part in parts], np.int64)
     return np.concatenate(parts).astype(np.uint32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def character_ends(tokenizer: Tokenizer, tokens: npt.NDArray[Any], characters: int) -> npt.NDArray[np.int64]:
+    """Characters of a document up to the end of each of its tokens, one that a token ends inside counted as whole.
+
+    Args:
+        tokens: [N] ids of the document.
+        characters: how many it has. With models that rewrite text (NFKC, unknown pieces) pieces do not add up to
+            that; their characters are then taken in proportion.
+
+    Returns:
+        int64[N], never falling, the last is `characters`.
+    """
+    ends = np.cumsum(tokenizer.piece_characters[tokens], dtype=np.int64)
+    ends = np.maximum(ends - tokenizer.prefix_bytes, 0)
+    if len(ends) and ends[-1] != characters:
+        ends = ends * characters // max(1, int(ends[-1]))
+        ends[-1] = characters
+    return ends

@@ -51,7 +51,7 @@ class Tokenizer:
             raise InputError(f"{source}: a SentencePiece model without pieces")
         self.special = SpecialTokens.above(self.num_pieces)
         self.vocabulary_size = self.num_pieces + NUM_SPECIAL
-        self.piece_bytes, self.piece_leads = self._piece_sizes()
+        self.piece_bytes, self.piece_leads, self.piece_characters = self._piece_sizes()
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
         self._inner_processor = self._processor
@@ -220,23 +220,24 @@ class Tokenizer:
                 parts.append((self._processor if not parts else self._inner_processor, chunk))
         return parts
 
-    def _piece_sizes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Bytes of text that each id stands for, -1 where that depends on the text (unknown); and how many of them
-        are white space before something else, as the space of a word is.
+    def _piece_sizes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Bytes of text that each id stands for, -1 where that depends on the text (unknown); how many of them are
+        white space before something else, as the space of a word is; and characters that begin in it.
         """
-        sizes, leads = np.zeros(self.vocabulary_size, np.int32), np.zeros(self.vocabulary_size, np.int32)
+        sizes, leads, characters = (np.zeros(self.vocabulary_size, np.int32) for _ in range(3))
         processor = self._processor
         for token in range(self.num_pieces):
             if processor.is_unknown(token):
-                sizes[token] = -1
+                sizes[token], characters[token] = -1, 1
             elif processor.is_byte(token):
                 sizes[token] = 1
+                characters[token] = int(processor.id_to_piece(token)[3:5], 16) & 0xC0 != 0x80  # not inside of one
             elif not processor.is_control(token):
                 text = processor.id_to_piece(token).replace(SPACE_SIGN, " ")
-                sizes[token] = len(text.encode())
+                sizes[token], characters[token] = len(text.encode()), len(text)
                 if text.strip():
                     leads[token] = sizes[token] - len(text.lstrip().encode())
-        return sizes, leads
+        return sizes, leads, characters
 
     def _adds_prefix(self) -> bool:
         ids = self._processor.encode("a", out_type="numpy")
