@@ -17,6 +17,7 @@ import numpy.typing as npt
 import xxhash
 
 from glmdata.errors import InputError
+from glmdata.tokenization.model_file import BYTE, CONTROL, UNKNOWN, ModelFile, read_model, spelled
 from glmdata.tokenization.special import NUM_SPECIAL, SPECIAL_TEXTS, SpecialTokens
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Tokenizer:
             raise InputError(f"{source}: a SentencePiece model without pieces")
         self.special = SpecialTokens.above(self.num_pieces)
         self.vocabulary_size = self.num_pieces + NUM_SPECIAL
-        self.piece_bytes, self.piece_leads = self._piece_sizes()
+        self._parts_of_model = read_model(model)
+        self.piece_bytes, self.piece_leads = _piece_sizes(self._parts_of_model, self.vocabulary_size)
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
         self._inner_processor = self._processor
@@ -83,7 +85,7 @@ class Tokenizer:
     def _encoder(self) -> "WordEncoder | None":
         from glmdata.tokenization.word_cache import word_encoder
 
-        return word_encoder(self.model)
+        return word_encoder(self.model, self._parts_of_model, self._processor)
 
     @property
     def cached(self) -> bool:
@@ -220,24 +222,6 @@ class Tokenizer:
                 parts.append((self._processor if not parts else self._inner_processor, chunk))
         return parts
 
-    def _piece_sizes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Bytes of text that each id stands for, -1 where that depends on the text (unknown); and how many of them
-        are white space before something else, as the space of a word is.
-        """
-        sizes, leads = np.zeros(self.vocabulary_size, np.int32), np.zeros(self.vocabulary_size, np.int32)
-        processor = self._processor
-        for token in range(self.num_pieces):
-            if processor.is_unknown(token):
-                sizes[token] = -1
-            elif processor.is_byte(token):
-                sizes[token] = 1
-            elif not processor.is_control(token):
-                text = processor.id_to_piece(token).replace(SPACE_SIGN, " ")
-                sizes[token] = len(text.encode())
-                if text.strip():
-                    leads[token] = sizes[token] - len(text.lstrip().encode())
-        return sizes, leads
-
     def _adds_prefix(self) -> bool:
         ids = self._processor.encode("a", out_type="numpy")
         return len(ids) > 0 and str(self._processor.id_to_piece(int(ids[0]))).startswith(SPACE_SIGN)
@@ -246,6 +230,29 @@ class Tokenizer:
         """Byte pieces of a text; empty where the model has none."""
         ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
         return ids if all(self._processor.is_byte(token) for token in ids) else []
+
+
+def _piece_sizes(model: ModelFile, count: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Bytes of text that each id stands for, -1 where that depends on the text (unknown); and how many of them are
+    white space before something else, as the space of a word is. int32[count] both, 0 above the model's ids.
+    """
+    data, offsets = spelled(model.pieces)
+    lengths = np.diff(offsets)
+    of_text = np.isin(model.kinds, (CONTROL, BYTE, UNKNOWN), invert=True)
+    sizes, leads = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    sizes[: len(lengths)] = np.select(
+        [of_text, model.kinds == BYTE, model.kinds == UNKNOWN], [lengths, np.ones_like(lengths), -np.ones_like(lengths)]
+    )
+    padded = np.concatenate([data, np.zeros(2, np.uint8)])
+    first, second = padded[offsets[:-1]], padded[offsets[:-1] + 1]
+    word = (first == 0x20) & (second > 0x20) & (second < 0x7F) & (lengths > 1)
+    leads[: len(lengths)][of_text & word] = 1
+    # What else may begin with white space, which beyond ASCII begins with byte C2, E1, E2 or E3: a few hundred pieces.
+    for place in np.flatnonzero(of_text & ~word & ((first <= 0x20) | np.isin(first, (0xC2, 0xE1, 0xE2, 0xE3)))):
+        text = model.pieces[place].decode("utf-8", "replace").replace(SPACE_SIGN, " ")
+        if text.strip():
+            leads[place] = len(text.encode()) - len(text.lstrip().encode())
+    return sizes, leads
 
 
 def _join(parts: list[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
