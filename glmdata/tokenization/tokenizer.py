@@ -52,8 +52,8 @@ class Tokenizer:
             raise InputError(f"{source}: a SentencePiece model without pieces")
         self.special = SpecialTokens.above(self.num_pieces)
         self.vocabulary_size = self.num_pieces + NUM_SPECIAL
-        self._parts_of_model = read_model(model)
-        self.piece_bytes, self.piece_leads = _piece_sizes(self._parts_of_model, self.vocabulary_size)
+        self._file = read_model(model)
+        self.piece_bytes, self.piece_leads = _piece_sizes(self._file, self.vocabulary_size)
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
         self._inner_processor = self._processor
@@ -77,6 +77,11 @@ class Tokenizer:
         return cls(data, str(path))
 
     @property
+    def piece_kinds(self) -> npt.NDArray[np.uint8]:
+        """The kind of each piece of the model: NORMAL, BYTE, UNKNOWN, ... of model_file.py."""
+        return self._file.kinds
+
+    @property
     def token_dtype(self) -> np.dtype[Any]:
         """uint16 where every id fits, else uint32."""
         return np.dtype(np.uint16 if self.vocabulary_size <= 1 << 16 else np.uint32)
@@ -85,7 +90,7 @@ class Tokenizer:
     def _encoder(self) -> "WordEncoder | None":
         from glmdata.tokenization.word_cache import word_encoder
 
-        return word_encoder(self.model, self._parts_of_model, self._processor)
+        return word_encoder(self.model, self._file, self._processor)
 
     @property
     def cached(self) -> bool:
