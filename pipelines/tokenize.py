@@ -184,7 +184,7 @@ def train(arguments: TrainArguments, attempt: Attempt) -> dict[str, Any]:
     """Train on the words of all excerpts; in which files they were has no part. Writes tokenizer.model."""
     words, counts = merge_words([read_columns(attempt, file) for file in arguments.samples], MAX_TRAINING_BYTES)
     Path(attempt.output("tokenizer.model")).write_bytes(train_on_words(words, counts, arguments.settings))
-    return {"records": len(words)}
+    return {"words": len(words)}
 
 
 def keep(arguments: KeepArguments, attempt: Attempt) -> dict[str, Any]:
