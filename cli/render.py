@@ -1,20 +1,34 @@
 """One sample as a person reads it: text with its spans in place, tokens with both rows of positions."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Token", "counted", "describe_outcomes", "is_plain", "make_console", "span_colour", "token_grid", "visible"]
+__all__ = [
+    "Token",
+    "counted",
+    "describe_outcomes",
+    "is_plain",
+    "make_console",
+    "span_colour",
+    "token_grid",
+    "tokenizer_tables",
+    "visible",
+]
 
 _COLOURS = ("bright_cyan", "bright_magenta", "bright_green", "bright_yellow", "bright_blue", "bright_red")
 # What would move the cursor, turn the text round, or not be seen at all.
 _UNSEEN = [0xAD, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
 _SHOWN = {code: f"⟨U+{code:04X}⟩" for code in [*range(0x80, 0xA0), *_UNSEEN]}
 _SHOWN |= {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡", 9: "    "}
+MAX_LANGUAGES = 8
+"""Languages that a table shows, those with most text."""
 _VISIBLE = str.maketrans({"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·"})
 
 
@@ -104,3 +118,41 @@ def token_grid(console: Console, title: str, tokens: Sequence[Token | None]) -> 
         width += size
     if width:
         flush()
+
+
+def tokenizer_tables(name: str, found: Mapping[str, Any]) -> Iterator[Table]:
+    """What `glmdata tokenizer info` found out about a model, as its JSON says it."""
+    from glmdata.tokenization import SPECIAL_TEXTS
+
+    special = found["special_tokens"]
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("tokenizer", Text(f"{name}   {found['hash']}"))
+    table.add_row("ids", f"{found['vocabulary_size']:,}: {found['pieces']:,} pieces, special tokens above them")
+    table.add_row("special", Text("  ".join(f"{role} {special[role]} {SPECIAL_TEXTS[role]}" for role in special)))
+    table.add_row("pieces", "  ".join(f"{script} {count:,}" for script, count in found["pieces_by_script"].items()))
+    for sample, pieces in found["splits"].items():
+        table.add_row(f"{len(sample.encode()) / max(1, len(pieces)):.1f} bytes", Text("|".join(pieces)))
+    yield table
+    if "languages" in found:
+        yield _usage_table(found["languages"])
+
+
+def _usage_table(languages: Mapping[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    kinds = list(next(iter(languages.values()))["kinds"])
+    for head in ("language", "MB", "bytes/token", "characters/token", *(name.replace("_", " ") for name in kinds)):
+        table.add_column(head, justify="left" if head == "language" else "right")
+    for language, usage in list(languages.items())[:MAX_LANGUAGES]:
+        shares = (f"{usage['kinds'][kind] / max(1, usage['tokens']):.2%}" for kind in kinds)
+        table.add_row(
+            language,
+            f"{usage['bytes'] / 1e6:.2f}",
+            f"{usage['bytes_per_token']:.2f}",
+            f"{usage['characters_per_token']:.2f}",
+            *shares,
+        )
+    if len(languages) > MAX_LANGUAGES:
+        table.caption = f"{len(languages) - MAX_LANGUAGES} languages with less text: --json"
+    return table

@@ -105,56 +105,50 @@ def _weights(balance: str) -> dict[str, float]:
 @command.command("info", no_args_is_help=True)
 @click.argument("model", type=click.Path(path_type=Path), metavar="FILE.model")
 @click.option("--text", multiple=True, help="Text to show in pieces, instead of two samples.")
+@click.option("--corpus", "corpora", multiple=True, metavar="URI", help="Measure on a sample of this text.")
+@click.option(
+    "--sample-megabytes",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Text of --corpus to read at most.",
+)
+@click.option("--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="How the corpus is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def info(model: Path, text: tuple[str, ...], as_json: bool) -> None:
-    """Show a tokenizer: its vocabulary by script, its special ids, how it cuts text."""
-    from glmdata.tokenization import SPECIAL_TEXTS, Tokenizer
+def info(
+    model: Path, text: tuple[str, ...], corpora: tuple[str, ...], sample_megabytes: int, recipe: str, as_json: bool
+) -> None:
+    """Show a tokenizer: its vocabulary by script, its special ids, how it cuts text.
+
+    With --corpus also bytes and characters a token by language, and what the tokens are: whole words, parts of words,
+    Chinese (cjk), bytes of characters that no piece has, unknown. The same corpus gives the same figures.
+    """
+    from glmdata.tokenization import Tokenizer
+    from glmdata.tokenization.usage import pieces_by_script
 
     tokenizer = Tokenizer.load(model)
-    scripts = _pieces_by_script(tokenizer)
-    splits = {
-        sample: [tokenizer.piece(int(token)) for token in tokenizer.encode([sample])[0]] for sample in text or SAMPLES
+    found: dict[str, Any] = {
+        "hash": tokenizer.hash,
+        "pieces": tokenizer.num_pieces,
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "special_tokens": tokenizer.special.by_role(),
+        "pieces_by_script": pieces_by_script(tokenizer),
+        "splits": {
+            sample: [tokenizer.piece(int(token)) for token in tokenizer.encode([sample])[0]]
+            for sample in text or SAMPLES
+        },
     }
-    special = tokenizer.special.by_role()
+    if corpora:
+        from glmdata.pipelines.tokenizer_usage import usage_on_corpus
+        from glmdata.recipe import load_recipe
+
+        usages = usage_on_corpus(tokenizer, corpora, load_recipe(recipe, []), sample_megabytes << 20)
+        found["languages"] = {usage.language: usage.as_json() for usage in usages}
     if as_json:
-        found = {
-            "hash": tokenizer.hash,
-            "pieces": tokenizer.num_pieces,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "special_tokens": special,
-            "pieces_by_script": scripts,
-            "splits": splits,
-        }
         click.echo(json.dumps(found, ensure_ascii=False))
         return
-    from rich.table import Table
-    from rich.text import Text
+    from glmdata.cli.render import make_console, tokenizer_tables
 
-    from glmdata.cli.render import make_console
-
-    table = Table.grid(padding=(0, 3))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    table.add_row("tokenizer", Text(f"{model}   {tokenizer.hash}"))
-    table.add_row("ids", f"{tokenizer.vocabulary_size:,}: {tokenizer.num_pieces:,} pieces, special tokens above them")
-    table.add_row("special", Text("  ".join(f"{role} {special[role]} {SPECIAL_TEXTS[role]}" for role in special)))
-    table.add_row("pieces", "  ".join(f"{script} {count:,}" for script, count in scripts.items()))
-    for sample, pieces in splits.items():
-        size = len(sample.encode()) / max(1, len(pieces))
-        table.add_row(f"{size:.1f} bytes", Text("|".join(pieces)))
-    make_console().print(table)
-
-
-def _pieces_by_script(tokenizer: Any) -> dict[str, int]:
-    """Pieces counted by the script of most of their letters, most first."""
-    import numpy as np
-    import pyarrow as pa
-
-    from glmdata.text.scripts import SCRIPTS, script_counts
-
-    names = pa.array([tokenizer.piece(token) for token in range(tokenizer.num_pieces)], pa.string())
-    counts = script_counts(names)
-    kinds = np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), len(SCRIPTS))
-    found = np.bincount(kinds, minlength=len(SCRIPTS) + 1)
-    labels = [*SCRIPTS, "no letters"]
-    return {labels[kind]: int(found[kind]) for kind in np.argsort(-found, kind="stable") if found[kind]}
+    console = make_console()
+    for table in tokenizer_tables(str(model), found):
+        console.print(table)

@@ -1,7 +1,7 @@
 """Survivors to tokens: train a tokenizer if none is given, encode, find sentence ends.
 
-sample    a partition -> texts to train on, chosen by content hash, in the languages' ratio
-train     all samples -> tokenizer.model
+sample    a partition -> words of the texts to train on, which are chosen by content hash, in the languages' ratio
+train     all words, counted -> tokenizer.model
 tokenize  a partition -> tokens of its survivors, ordered by language and order key, and their counts by key range;
           a document is there as often as the weight of its source says
 """
@@ -27,7 +27,8 @@ from glmdata.recipe import Recipe, TokenizerSettings
 from glmdata.text.sentences import sentence_ends
 from glmdata.tokenization import Tokenizer
 from glmdata.tokenization.alignment import sentence_token_ends
-from glmdata.tokenization.training import train_tokenizer
+from glmdata.tokenization.training import MAX_TRAINING_BYTES, train_on_words
+from glmdata.tokenization.training_words import count_words, merge_words
 
 __all__ = ["ORDER_BINS", "order_keys", "tokenize", "tokenizer_file", "trained_tokenizer"]
 
@@ -160,7 +161,7 @@ def _scramble(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.
 
 
 def sample(arguments: SampleArguments, attempt: Attempt) -> dict[str, Any]:
-    """Excerpts to train on, chosen by hash from all survivors. Writes sample.arrow."""
+    """Count the words of excerpts, chosen by hash from all survivors. Writes sample.arrow."""
     signs = read_columns(attempt, arguments.signs)
     rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
     limits = np.array(
@@ -178,19 +179,16 @@ def sample(arguments: SampleArguments, attempt: Attempt) -> dict[str, Any]:
         start = int(places[excerpt]) * EXCERPT_BYTES
         data = texts[int(rows[owners[excerpt]])].as_buffer()[start : start + EXCERPT_BYTES]
         excerpts.append(bytes(data).decode("utf-8", "ignore"))  # characters cut at the ends are left out
-    write_columns(attempt.output("sample.arrow"), {"text": pa.array(excerpts, pa.string()), "hash": hashes[chosen]})
+    words = count_words(pa.array(excerpts, pa.large_string()))
+    write_columns(attempt.output("sample.arrow"), {name: words[name] for name in words.schema.names})
     return {"records": len(excerpts)}
 
 
 def train(arguments: TrainArguments, attempt: Attempt) -> dict[str, Any]:
-    """Train on all excerpts, in the order of their hashes: file names have no part. Writes tokenizer.model."""
-    found: list[tuple[int, str]] = []
-    for file in arguments.samples:
-        columns = read_columns(attempt, file)
-        found += zip(columns["hash"].to_pylist(), columns["text"].to_pylist(), strict=True)
-    model = train_tokenizer((text for _, text in sorted(found)), arguments.settings)
-    Path(attempt.output("tokenizer.model")).write_bytes(model)
-    return {"records": len(found)}
+    """Train on the words of all excerpts; in which files they were has no part. Writes tokenizer.model."""
+    words, counts = merge_words([read_columns(attempt, file) for file in arguments.samples], MAX_TRAINING_BYTES)
+    Path(attempt.output("tokenizer.model")).write_bytes(train_on_words(words, counts, arguments.settings))
+    return {"words": len(words)}
 
 
 def keep(arguments: KeepArguments, attempt: Attempt) -> dict[str, Any]:

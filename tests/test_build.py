@@ -24,7 +24,7 @@ from glmdata.tokenization import Tokenizer
 OPTIONS = (
     "tokenizer.vocabulary_size=800",
     "sequence_length=96",
-    "shards.rows=64",
+    "shards.rows=48",
     "shards.rows_per_record_batch=16",
     "corpus.partition_bytes=65536",
     "corpus.split_bytes=65536",

@@ -76,10 +76,11 @@ def test_the_scarcer_language_is_repeated_and_the_richer_one_whole(
     corpus: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_bucket: int
 ) -> None:
     monkeypatch.setattr(assemble, "TOKENS_PER_BUCKET", per_bucket)
-    made = run(corpus, tmp_path / "out", "balance.strategy=upsample", tokenizer_path=model)
+    options = ("balance.strategy=upsample", "balance.languages={zh: 2, en: 3}")
+    made = run(corpus, tmp_path / "out", *options, tokenizer_path=model)
     check_accounts(made)
     report, tokenizer = made.report, Tokenizer.load(made.folder / "tokenizer.model")
-    assert report["tokens"]["en"] == pytest.approx(report["tokens"]["zh"], abs=60)
+    assert report["tokens"]["en"] == pytest.approx(1.5 * report["tokens"]["zh"], abs=60)
     assert report["times_taken"]["zh"] == 1
     assert 2 < report["times_taken"]["en"] < 3
     assert report["outcomes"] == {"kept": 300}
@@ -285,7 +286,7 @@ def test_the_command_line_tells_what_was_taken_and_why_much_was_left_out(
             "has only",
             ['balance.source_weights={"*": 0.1}', "balance.strategy=off"],
         ),
-        ("repeats", "(taken 2.", "balanced by", ["balance.strategy=upsample"]),
+        ("repeats", "(taken 1.", "balanced by", ["balance.strategy=upsample"]),
         ("characters", "balanced by character: en ", "has only", ["balance.unit=character"]),
     ):
         chosen = [part for option in options for part in ("--set", option)]

@@ -217,3 +217,25 @@ def test_a_stopped_build_says_how_to_go_on_and_does(
     assert "Traceback" not in errors
     assert glmdata(*command[3:]).returncode == 0
     assert (out / "manifest.json").read_bytes() == (built / "manifest.json").read_bytes()
+
+
+def test_a_tokenizer_is_trained_and_measured_on_a_corpus(corpus: Path, tmp_path: Path) -> None:
+    model = tmp_path / "x.model"
+    done = glmdata(
+        "tokenizer", "train", "--corpus", corpus, "--out", model, "--vocabulary-size", 800, "--address", "none"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "x.model.json").read_text())["pieces"] <= 800
+    shown = glmdata("tokenizer", "info", model, "--corpus", corpus)
+    assert shown.returncode == 0, shown.stderr
+    assert "bytes/token" in shown.stdout
+    plain = json.loads(glmdata("tokenizer", "info", model, "--json").stdout)
+    measured = json.loads(glmdata("tokenizer", "info", model, "--corpus", corpus, "--json").stdout)
+    languages = measured.pop("languages")
+    assert measured == plain
+    assert {"zh", "en"} <= set(languages)
+    for usage in languages.values():
+        assert usage["tokens"] == sum(usage["kinds"].values())
+        assert usage["bytes_per_token"] == pytest.approx(usage["bytes"] / usage["tokens"], abs=1e-4)
+    refused = glmdata("tokenizer", "info", model, "--corpus", tmp_path / "nowhere")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)

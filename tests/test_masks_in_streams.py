@@ -38,7 +38,7 @@ class Silent:
 def builds(tmp_path_factory):
     """{(style, layout): folder} of the same corpus."""
     root = tmp_path_factory.mktemp("masks")
-    write_corpus(root / "corpus", 40)
+    write_corpus(root / "corpus", 56)
     found = {}
     for (style, changes), layout in itertools.product(STYLES.items(), ("materialised", "compact", "zstd")):
         settings = [*SETTINGS, *changes]

@@ -95,7 +95,7 @@ def test_after_every_row_each_language_has_its_share_within_two_samples(
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS} (set GLMDATA_SHARED_DATA)")
 def test_a_real_corpus_is_balanced_full_and_drops_no_sample(tmp_path: Path) -> None:
     """1:1 within 0.1 %, 3 % of padding at most, and every text token that was kept lies in a row."""
-    options = ("sequence_length=512", "tokenizer.vocabulary_size=2000", "tokenizer.sample_bytes=524288")
+    options = ("sequence_length=512", "tokenizer.vocabulary_size=8000", "tokenizer.sample_bytes=1048576")
     made = run(CORPUS, tmp_path / "out", *options, "shards.rows=2048", "corpus.partition_bytes=4194304")
     report = made.report
     assert abs(report["tokens"]["zh"] / report["tokens"]["en"] - 1) <= 0.001

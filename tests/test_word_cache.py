@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmdata.tokenization import Tokenizer, chunk_table, word_cache
-from glmdata.tokenization.model_file import read_model
+from glmdata.tokenization.model_file import BYTE, CONTROL, read_model
 from glmdata.tokenization.piece_table import build_piece_table
-from glmdata.tokenization.word_cache import word_encoder
 
 TEXTS = [
     f"春天来了，{i} 只小鸟在树上唱歌。Spring came, and {i} birds sang in the tree!\n"
@@ -47,6 +46,10 @@ MODELS: dict[str, dict[str, Any]] = {
         **LOSSLESS,
         "model_type": "bpe",
         "user_defined_symbols": ["\n", "\n\n", "The▁end", "▁▁▁", "return", "ret", "小鸟在", "a"],
+    },
+    "white space of all kinds": {
+        **LOSSLESS,
+        "user_defined_symbols": ["\u3000字", "\u3000", "\u2003▁\xa0x", "▁春", "▁\u2003é", "\x1fa", "\r\n"],
     },
     "rare characters unknown": {**LOSSLESS, "character_coverage": 0.98},
     "user symbol with a space": {**LOSSLESS, "user_defined_symbols": ["\n", "The end"]},
@@ -143,7 +146,7 @@ def test_a_full_cache_replaces_words(ours: bytes, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_encoder_belongs_to_the_process_and_serves_threads_at_once(ours: bytes) -> None:
-    assert word_encoder(ours) is word_encoder(bytes(bytearray(ours)))
+    assert Tokenizer(ours)._encoder is Tokenizer(bytes(bytearray(ours)))._encoder
     expected = [ids.tolist() for ids in Tokenizer(ours).encode(TEXTS)]
     found: list[list[list[int]]] = []
 
@@ -196,9 +199,21 @@ def test_a_model_file_is_read_as_sentencepiece_reads_it(model: tuple[str, bytes]
     places = range(processor.get_piece_size())
     assert [piece.decode() for piece in parts.pieces] == [processor.id_to_piece(place) for place in places]
     assert parts.scores.tolist() == [processor.get_score(place) for place in places]
-    assert (parts.kinds == 6).tolist() == [processor.is_byte(place) for place in places]
+    assert (parts.kinds == CONTROL).tolist() == [processor.is_control(place) for place in places]
+    assert (parts.kinds == BYTE).tolist() == [processor.is_byte(place) for place in places]
     assert parts.identity == (name not in {"nfkc", "everything usual"})
     assert parts.byte_fallback == MODELS[name].get("byte_fallback", False)
+
+
+def test_sizes_of_pieces_are_those_of_their_text(model: tuple[str, bytes]) -> None:
+    tokenizer, processor = Tokenizer(model[1]), plain(model[1])
+    for place in range(processor.get_piece_size()):
+        text = processor.id_to_piece(place).replace("▁", " ")
+        lead = len(text.encode()) - len(text.lstrip().encode()) if text.strip() else 0
+        if processor.is_control(place) or processor.is_unknown(place):
+            text, lead = "", 0
+        size = -1 if processor.is_unknown(place) else 1 if processor.is_byte(place) else len(text.encode())
+        assert (tokenizer.piece_bytes[place], tokenizer.piece_leads[place]) == (size, lead)
 
 
 @pytest.mark.parametrize("name", ["ours", "prefix", "bpe"])

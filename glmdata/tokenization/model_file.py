@@ -5,17 +5,29 @@ nor the normaliser's settings, and SentencePiece's own `_pb2` module wants the p
 needed here are read from the wire format directly.
 """
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BPE", "BYTE", "NORMAL", "UNIGRAM", "UNKNOWN", "UNUSED", "USER_DEFINED", "ModelFile", "read_model"]
+__all__ = [
+    "BPE",
+    "BYTE",
+    "CONTROL",
+    "NORMAL",
+    "UNIGRAM",
+    "UNKNOWN",
+    "UNUSED",
+    "USER_DEFINED",
+    "ModelFile",
+    "read_model",
+    "spelled",
+    "without_seed_file",
+]
 
-NORMAL, UNKNOWN, USER_DEFINED, UNUSED, BYTE = 1, 2, 4, 5, 6
-"""Kinds of pieces, `SentencePiece.Type`; CONTROL = 3."""
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+"""Kinds of pieces, `SentencePiece.Type`."""
 UNIGRAM, BPE = 1, 2
 """`TrainerSpec.model_type`."""
 
@@ -39,23 +51,27 @@ class ModelFile:
 def read_model(model: bytes) -> ModelFile:
     """Read a serialised ModelProto that SentencePiece has loaded; defaults are those of the .proto file."""
     pieces: list[bytes] = []
-    scores: list[float] = []
-    kinds: list[int] = []
+    scores: list[bytes] = []
+    kinds = bytearray()
     settings: dict[tuple[int, int], int] = {}
     charsmap = b""
-    for field, value in _fields(model):
+    at = 0
+    while at < len(model):
+        # A normal piece as SentencePiece writes it, {1: text, 2: score}, is read in place: there are tens of thousands.
+        size, length = model[at + 1], model[at + 3] if at + 3 < len(model) else 0
+        end = at + 4 + length
+        if model[at] == 10 and size == length + 7 < 128 and model[at + 2] == 10 and model[end] == 21:
+            pieces.append(model[at + 4 : end])
+            scores.append(model[end + 1 : end + 5])
+            kinds.append(NORMAL)
+            at = end + 5
+            continue
+        field, value, at = _field(model, at)
         if field == 1 and isinstance(value, bytes):
-            piece, score, kind = b"", 0.0, NORMAL
-            for part, content in _fields(value):
-                if part == 1 and isinstance(content, bytes):
-                    piece = content
-                elif part == 2 and isinstance(content, bytes):
-                    score = struct.unpack("<f", content)[0]
-                elif part == 3 and isinstance(content, int):
-                    kind = content
-            pieces.append(piece)
-            scores.append(score)
-            kinds.append(kind)
+            parts = dict(_fields(value))
+            pieces.append(bytes(parts.get(1, b"")))
+            scores.append(bytes(parts.get(2, bytes(4))))
+            kinds.append(int(parts.get(3, NORMAL)))
         elif field in (2, 3) and isinstance(value, bytes):
             for part, content in _fields(value):
                 if isinstance(content, int):
@@ -64,8 +80,8 @@ def read_model(model: bytes) -> ModelFile:
                     charsmap = content
     return ModelFile(
         pieces=pieces,
-        scores=np.array(scores, np.float32),
-        kinds=np.array(kinds, np.uint8),
+        scores=np.frombuffer(b"".join(scores), "<f4").astype(np.float32),
+        kinds=np.frombuffer(bytes(kinds), np.uint8),
         model_type=settings.get((2, 3), UNIGRAM),
         treat_whitespace_as_suffix=bool(settings.get((2, 24), 0)),
         byte_fallback=bool(settings.get((2, 35), 0)),
@@ -76,22 +92,57 @@ def read_model(model: bytes) -> ModelFile:
     )
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) of a message: an int for a varint, bytes for all else."""
-    at, size = 0, len(data)
-    while at < size:
-        tag, at = _varint(data, at)
-        wire = tag & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield tag >> 3, value
-            continue
-        if wire == 2:
-            length, at = _varint(data, at)
+def spelled(pieces: list[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The text of pieces, with a space for each U+2581, as (bytes of all, offsets int64[pieces + 1])."""
+    data = np.frombuffer(b"".join(pieces), np.uint8).copy()
+    offsets = np.zeros(len(pieces) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)), out=offsets[1:])
+    signs = np.flatnonzero((data[:-2] == 0xE2) & (data[1:-1] == 0x96) & (data[2:] == 0x81))
+    data[signs] = 0x20
+    kept = np.ones(len(data), np.bool_)
+    kept[signs + 1] = kept[signs + 2] = False
+    return data[kept], offsets - 2 * np.searchsorted(signs, offsets)
+
+
+def without_seed_file(model: bytes) -> bytes:
+    """The model without `TrainerSpec.seed_sentencepieces_file`: a temporary path, which would change its bytes."""
+    parts: list[bytes] = []
+    at = 0
+    while at < len(model):
+        start = at
+        field, value, at = _field(model, at)
+        if field == 2 and isinstance(value, bytes):
+            kept, inner = b"", 0
+            while inner < len(value):
+                begin = inner
+                part, _, inner = _field(value, inner)
+                kept += value[begin:inner] if part != 54 else b""
+            parts += [b"\x12", _as_varint(len(kept)), kept]
         else:
-            length = 4 if wire == 5 else 8
-        yield tag >> 3, data[at : at + length]
-        at += length
+            parts.append(model[start:at])
+    return b"".join(parts)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(field number, value) of a message."""
+    at = 0
+    while at < len(data):
+        field, value, at = _field(data, at)
+        yield field, value
+
+
+def _field(data: bytes, at: int) -> tuple[int, int | bytes, int]:
+    """(field number, value, end) of the field at `at`: an int for a varint, bytes for all else."""
+    tag, at = _varint(data, at)
+    wire = tag & 7
+    if wire == 0:
+        value, at = _varint(data, at)
+        return tag >> 3, value, at
+    if wire == 2:
+        length, at = _varint(data, at)
+    else:
+        length = 4 if wire == 5 else 8
+    return tag >> 3, data[at : at + length], at + length
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -107,3 +158,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if data[at] < 128:
             return value, at + 1
+
+
+def _as_varint(number: int) -> bytes:
+    """A number in base 128."""
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])

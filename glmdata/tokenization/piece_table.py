@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from glmdata.kernels import njit
-from glmdata.tokenization.model_file import BPE, BYTE, NORMAL, UNKNOWN, USER_DEFINED, ModelFile
+from glmdata.tokenization.model_file import BPE, BYTE, NORMAL, UNKNOWN, USER_DEFINED, ModelFile, spelled
 
 __all__ = ["PieceTable", "build_piece_table", "child_node", "may_join"]
 
-SPACE_SIGN = "\u2581".encode()
 PAIR_BITS = 20
 """Pairs with a character beyond ASCII share 2^20 bits (128 KiB, in cache): 32,000 pieces hold about 60,000 such pairs,
 and a false hit only makes a chunk longer."""
@@ -129,9 +128,7 @@ def build_piece_table(model: ModelFile) -> PieceTable:
     """
     merges = model.model_type == BPE
     places = np.flatnonzero((model.kinds == NORMAL) | (model.kinds == USER_DEFINED)).astype(np.int32)
-    spelled = [model.pieces[place].replace(SPACE_SIGN, b" ") for place in places]
-    data = np.frombuffer(b"".join(spelled), np.uint8).copy()
-    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in spelled])]).astype(np.int64)
+    data, offsets = spelled([model.pieces[place] for place in places.tolist()])
     sizes = np.zeros(len(model.pieces), np.int32)
     sizes[places] = np.diff(offsets)
     unknown = int(np.flatnonzero(model.kinds == UNKNOWN)[0])

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import xxhash
 
 from glmdata.errors import InputError
+from glmdata.tokenization.model_file import BYTE, CONTROL, UNKNOWN, ModelFile, read_model, spelled
 from glmdata.tokenization.special import NUM_SPECIAL, SPECIAL_TEXTS, SpecialTokens
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Tokenizer:
             raise InputError(f"{source}: a SentencePiece model without pieces")
         self.special = SpecialTokens.above(self.num_pieces)
         self.vocabulary_size = self.num_pieces + NUM_SPECIAL
-        self.piece_bytes, self.piece_leads, self.piece_characters = self._piece_sizes()
+        self._file = read_model(model)
+        self.piece_bytes, self.piece_leads = _piece_sizes(self._file, self.vocabulary_size)
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
         self._inner_processor = self._processor
@@ -75,6 +77,11 @@ class Tokenizer:
         return cls(data, str(path))
 
     @property
+    def piece_kinds(self) -> npt.NDArray[np.uint8]:
+        """The kind of each piece of the model: NORMAL, BYTE, UNKNOWN, ... of model_file.py."""
+        return self._file.kinds
+
+    @property
     def token_dtype(self) -> np.dtype[Any]:
         """uint16 where every id fits, else uint32."""
         return np.dtype(np.uint16 if self.vocabulary_size <= 1 << 16 else np.uint32)
@@ -83,7 +90,7 @@ class Tokenizer:
     def _encoder(self) -> "WordEncoder | None":
         from glmdata.tokenization.word_cache import word_encoder
 
-        return word_encoder(self.model)
+        return word_encoder(self.model, self._file, self._processor)
 
     @property
     def cached(self) -> bool:
@@ -220,33 +227,51 @@ class Tokenizer:
                 parts.append((self._processor if not parts else self._inner_processor, chunk))
         return parts
 
-    def _piece_sizes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Bytes of text that each id stands for, -1 where that depends on the text (unknown); how many of them are
-        white space before something else, as the space of a word is; and characters that begin in it.
-        """
-        sizes, leads, characters = (np.zeros(self.vocabulary_size, np.int32) for _ in range(3))
-        processor = self._processor
-        for token in range(self.num_pieces):
-            if processor.is_unknown(token):
-                sizes[token], characters[token] = -1, 1
-            elif processor.is_byte(token):
-                sizes[token] = 1
-                characters[token] = int(processor.id_to_piece(token)[3:5], 16) & 0xC0 != 0x80  # not inside of one
-            elif not processor.is_control(token):
-                text = processor.id_to_piece(token).replace(SPACE_SIGN, " ")
-                sizes[token], characters[token] = len(text.encode()), len(text)
-                if text.strip():
-                    leads[token] = sizes[token] - len(text.lstrip().encode())
-        return sizes, leads, characters
-
     def _adds_prefix(self) -> bool:
         ids = self._processor.encode("a", out_type="numpy")
         return len(ids) > 0 and str(self._processor.id_to_piece(int(ids[0]))).startswith(SPACE_SIGN)
+
+    @functools.cached_property
+    def piece_characters(self) -> npt.NDArray[np.int32]:
+        """Characters that begin in each id: int32[vocabulary_size]; 1 for the unknown piece, 0 for controls."""
+        model = self._file
+        data, offsets = spelled(model.pieces)
+        begun = np.concatenate([[0], np.cumsum(data & 0xC0 != 0x80)])
+        found = np.zeros(self.vocabulary_size, np.int32)
+        found[: len(model.pieces)] = begun[offsets[1:]] - begun[offsets[:-1]]
+        found[: len(model.pieces)][model.kinds == CONTROL] = 0
+        found[: len(model.pieces)][model.kinds == UNKNOWN] = 1
+        for place in np.flatnonzero(model.kinds == BYTE):
+            found[place] = int(model.pieces[place][3:5], 16) & 0xC0 != 0x80  # not inside of a character
+        return found
 
     def _byte_ids(self, text: str) -> list[int]:
         """Byte pieces of a text; empty where the model has none."""
         ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
         return ids if all(self._processor.is_byte(token) for token in ids) else []
+
+
+def _piece_sizes(model: ModelFile, count: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Bytes of text that each id stands for, -1 where that depends on the text (unknown); and how many of them are
+    white space before something else, as the space of a word is. int32[count] both, 0 above the model's ids.
+    """
+    data, offsets = spelled(model.pieces)
+    lengths = np.diff(offsets)
+    of_text = np.isin(model.kinds, (CONTROL, BYTE, UNKNOWN), invert=True)
+    sizes, leads = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    sizes[: len(lengths)] = np.select(
+        [of_text, model.kinds == BYTE, model.kinds == UNKNOWN], [lengths, np.ones_like(lengths), -np.ones_like(lengths)]
+    )
+    padded = np.concatenate([data, np.zeros(2, np.uint8)])
+    first, second = padded[offsets[:-1]], padded[offsets[:-1] + 1]
+    word = (first == 0x20) & (second > 0x20) & (second < 0x7F) & (lengths > 1)
+    leads[: len(lengths)][of_text & word] = 1
+    # What else may begin with white space, which beyond ASCII begins with byte C2, E1, E2 or E3: a few hundred pieces.
+    for place in np.flatnonzero(of_text & ~word & ((first <= 0x20) | np.isin(first, (0xC2, 0xE1, 0xE2, 0xE3)))):
+        text = model.pieces[place].decode("utf-8", "replace").replace(SPACE_SIGN, " ")
+        if text.strip():
+            leads[place] = len(text.encode()) - len(text.lstrip().encode())
+    return sizes, leads
 
 
 def _join(parts: list[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
