@@ -210,10 +210,15 @@ def test_sizes_of_pieces_are_those_of_their_text(model: tuple[str, bytes]) -> No
     for place in range(processor.get_piece_size()):
         text = processor.id_to_piece(place).replace("▁", " ")
         lead = len(text.encode()) - len(text.lstrip().encode()) if text.strip() else 0
-        if processor.is_control(place) or processor.is_unknown(place):
-            text, lead = "", 0
-        size = -1 if processor.is_unknown(place) else 1 if processor.is_byte(place) else len(text.encode())
-        assert (tokenizer.piece_bytes[place], tokenizer.piece_leads[place]) == (size, lead)
+        size, characters = len(text.encode()), len(text)
+        if processor.is_byte(place):
+            size, lead, characters = 1, 0, int(text[3:5], 16) not in range(0x80, 0xC0)
+        elif processor.is_unknown(place):
+            size, lead, characters = -1, 0, 1
+        elif processor.is_control(place):
+            size = lead = characters = 0
+        facts = (tokenizer.piece_bytes[place], tokenizer.piece_leads[place], tokenizer.piece_characters[place])
+        assert facts == (size, lead, characters)
 
 
 @pytest.mark.parametrize("name", ["ours", "prefix", "bpe"])
