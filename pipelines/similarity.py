@@ -41,6 +41,8 @@ MAX_ROUNDS = 8
 """A document is compared with 32 others at most: time stays linear in a group of a million."""
 PORTION_BYTES = 16 << 20
 """Text shingled at a time; its sets take up to four times as much."""
+MAX_OPENED = 4096
+"""Partitions held open: a process may map 65,530 files."""
 ESTIMATED_AT_ONCE = 1 << 16
 """Pairs of signatures compared at a time."""
 
@@ -110,6 +112,15 @@ class Comparison:
 
     def __init__(self, texts: Texts, attempt: Attempt) -> None:
         self._texts, self._attempt = texts, attempt
+        self._opened: dict[int, pa.StringArray] = {}
+
+    def _texts_of(self, partition: int) -> pa.StringArray:
+        """The texts of a partition, which is opened once, not for each portion."""
+        if partition not in self._opened:
+            if len(self._opened) >= MAX_OPENED:
+                self._opened.clear()
+            self._opened[partition] = read_documents(self._attempt, self._texts.partitions[partition])["text"]
+        return self._opened[partition]
 
     def alike(self, document: _Numbers, better: _Numbers) -> npt.NDArray[np.bool_]:
         """Whether the similarity of each pair reaches the threshold. `document` is of this build, `better` may be of
@@ -140,7 +151,7 @@ class Comparison:
         owners, rows = number_parts(numbers)
         lengths = np.zeros(len(numbers), np.int64)
         for owner, start, stop in runs_of(owners):
-            offsets = _offsets(read_documents(self._attempt, self._texts.partitions[owner])["text"])
+            offsets = _offsets(self._texts_of(owner))
             lengths[start:stop] = offsets[rows[start:stop] + 1] - offsets[rows[start:stop]]
         return lengths
 
@@ -150,8 +161,8 @@ class Comparison:
         values: list[_Numbers] = [np.zeros(0, np.uint64)]
         lengths: list[npt.NDArray[np.int64]] = []
         for owner, start, stop in runs_of(owners):
-            texts = read_documents(self._attempt, self._texts.partitions[owner])["text"]
-            sets, offsets = shingle_sets(texts, rows[start:stop], self._texts.dedupe.shingle_size)
+            chosen = self._texts_of(owner).take(pa.array(rows[start:stop]))
+            sets, offsets = shingle_sets(chosen, np.arange(stop - start), self._texts.dedupe.shingle_size)
             values.append(sets)
             lengths.append(np.diff(offsets))
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
