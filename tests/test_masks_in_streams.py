@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 VARIED = (
     "spans={sentinels: 9, document_eop: false, block_mask_ratio: 0.1, random_positions: true, block_positions: false}"
 )
-STYLES = {"plain": [], "varied": [VARIED]}
+STYLES = {"plain": [], "varied": [VARIED], "segments": ["packing=segments"]}
 SETTINGS = ["sequence_length=128", "tokenizer.vocabulary_size=800", "shards.rows=32", "shards.rows_per_record_batch=8"]
 
 
