@@ -204,7 +204,7 @@ def test_segments_with_suffixes_that_are_not_closed_are_refused():
     "change",
     [
         lambda f: f.spans.__setitem__((0, 1, 0), 30),  # a span that reaches into the next sample
-        lambda f: f.order.__setitem__((0, slice(0, 2)), f.order[0, [-1, 1]]),  # a span among those of another
+        lambda f: f.order.__setitem__((0, [0, f.num_spans[0] - 1]), f.order[0, [f.num_spans[0] - 1, 0]]),
         lambda f: f.closed.__setitem__(0, False),
         lambda f: f.tokens.__setitem__((0, slice(1, 5)), SHARED_PAD.eos),
     ],

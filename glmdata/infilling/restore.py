@@ -4,13 +4,13 @@ A span's tokens are what its places predict, eop left out: inputs may be corrupt
 token as a target only. So rows of every style can be undone.
 """
 
-import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from glmdata.infilling.segments import split_segments
 from glmdata.infilling.style import Style
 
 __all__ = ["Restored", "restore"]
@@ -34,30 +34,19 @@ def restore(row: Mapping[str, Any], style: Style) -> Restored:
     Example: input a [M] d | sop b c, targets a [M] d | b c eop, positions 0 1 2 1 1 1 -> a b c d, span [1, 3).
     Segments are restored one by one and joined; `order` is then that of the first, of the second, and so on.
     """
-    length = int(row["length"])
-    ids, targets, positions = (
-        np.asarray(row[name][:length]).astype(np.int64) for name in ("input_ids", "target_ids", "position_ids")
-    )
-    if not style.apart:
-        return _restore(ids, targets, positions, int(row["context_length"]), style)
-    starts = np.append(np.flatnonzero(ids == style.cls), length)
     parts, tokens, spans = list[Restored](), 0, 0
-    for start, end in itertools.pairwise(starts.tolist()):
-        one = slice(start, end)
-        part = _restore(ids[one], targets[one], positions[one], int(np.argmax(ids[one] == style.sop)), style)
+    for sample in split_segments(row, style):
+        part = _restore(sample, style)
         parts.append(Restored(part.tokens, part.spans + tokens, part.order + spans))
         tokens, spans = tokens + len(part.tokens), spans + len(part.order)
     return Restored(*(np.concatenate(joined) for joined in zip(*parts, strict=True)))
 
 
-def _restore(
-    ids: npt.NDArray[np.int64],
-    targets: npt.NDArray[np.int64],
-    positions: npt.NDArray[np.int64],
-    context: int,
-    style: Style,
-) -> Restored:
-    length = len(ids)
+def _restore(sample: Mapping[str, Any], style: Style) -> Restored:
+    context, length = int(sample["context_length"]), int(sample["length"])
+    ids, targets, positions = (
+        np.asarray(sample[name][:length]).astype(np.int64) for name in ("input_ids", "target_ids", "position_ids")
+    )
     starts = np.flatnonzero(np.isin(ids[context:], style.all_sop_ids())) + context
     stops = np.append(starts[1:], length)
     masks = _sentinel_places(ids[:context], len(starts), style) if style.sentinels else positions[starts] - positions[0]

@@ -42,6 +42,9 @@ CUT_SHARE = 16
 most 0.3 / 16 = 1.9 % of the room, whatever their density, so that rows stay more than 97 % full."""
 
 
+STRATA = 64
+"""Samples whose objectives are drawn together."""
+
 MIN_SEQUENCE_LENGTH = 16
 """Room for cls, some text, eos and a span at any mask ratio that a recipe allows."""
 
@@ -173,16 +176,24 @@ class _Scratch(NamedTuple):
 def plan_rows(stretch, packing, rules, keys, plan):  # type: ignore[no-untyped-def]
     """Decide text, spans and order of every row; returns the number of rows.
 
+    Objectives are drawn in strata: of the STRATA samples that share id // STRATA each has another part of [0, 1), in
+    random order, so that shares are the recipe's within a sample or two in each such run, not only on average.
+
     Documents apart: segments are added while there is room for one. A row ends behind a document that goes on in the
     next one, and before one that would be cut for less than a CUT_SHARE of the row.
     """
     width, offsets = packing.sequence_length, stretch.document_offsets
     scratch = _Scratch(np.empty((width, 3), np.int64), np.empty((width, 2), np.int64), np.empty(width, np.int64))
+    strata = np.empty(STRATA, np.int64)
     row, first = 0, 0
     cursor = (np.int64(0), np.int64(0), np.int64(0))
     while cursor[1] < len(offsets) - 1:
         sample_id = packing.first_sample_id + np.uint64(row)
-        pick = draw_unit(draw_key(keys.objective, sample_id), 0) * packing.weights[2]
+        slot = np.int64(sample_id % np.uint64(STRATA))
+        objective_key = draw_key(keys.objective, sample_id // np.uint64(STRATA))
+        if row == 0 or slot == 0:
+            shuffle_order(objective_key, strata)
+        pick = (strata[slot] + draw_unit(objective_key, STRATA + slot)) / STRATA * packing.weights[2]
         objective = TOKEN if pick < packing.weights[0] else SENTENCE if pick < packing.weights[1] else DOCUMENT
         plan.objective[row] = objective
         plan.document_first[row] = cursor[1]

@@ -4,6 +4,7 @@ Query q sees key k where both lie in the same segment, and ``k <= q`` or k lies 
 R = rows, L = sequence length, S = segments of all rows.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,10 @@ import numpy.typing as npt
 
 from glmdata.infilling.style import Style
 
-__all__ = ["Segments", "find_segments", "token_segments"]
+__all__ = ["Segments", "find_segments", "split_segments", "token_segments"]
+
+
+_MATRICES = ("input_ids", "target_ids", "position_ids", "block_position_ids", "loss_mask")
 
 
 class Segments(NamedTuple):
@@ -66,3 +70,19 @@ def token_segments(found: Segments, rows: int, width: int) -> tuple[npt.NDArray[
     ids.ravel()[place] = np.repeat(number, found.length)
     ends.ravel()[place] = np.repeat(found.start + found.context_length, found.length)
     return ids, ends
+
+
+def split_segments(row: Mapping[str, Any], style: Style) -> list[dict[str, Any]]:
+    """A finished row's samples, each as a row by itself; `row` has the columns of a shard by name."""
+    if not style.apart:
+        return [dict(row)]
+    columns = {name: np.asarray(row[name]) for name in _MATRICES if name in row}
+    length = np.array([row["length"]])
+    found = find_segments(columns["input_ids"][None], columns["block_position_ids"][None], length, style)
+    return [
+        {name: column[start : start + size] for name, column in columns.items()}
+        | {"context_length": context, "length": size}
+        for start, context, size in zip(
+            found.start.tolist(), found.context_length.tolist(), found.length.tolist(), strict=True
+        )
+    ]
