@@ -14,6 +14,7 @@ __all__ = [
     "Token",
     "counted",
     "describe_outcomes",
+    "drawn",
     "is_plain",
     "make_console",
     "span_colour",
@@ -55,6 +56,11 @@ def is_plain(console: Console) -> bool:
 def visible(text: str) -> str:
     """A text of others as it can be printed: controls and what cannot be seen are drawn, tabs are four spaces."""
     return text.translate(_SHOWN)
+
+
+def drawn(text: str) -> str:
+    """As `visible`, in one line: white space is drawn too."""
+    return text.translate(_VISIBLE).translate(_SHOWN)
 
 
 def counted(number: int, name: str) -> str:
@@ -107,7 +113,7 @@ def token_grid(console: Console, title: str, tokens: Sequence[Token | None]) -> 
 
     for token in tokens:
         cells = ("…", "", "") if token is None else (
-            token.text.translate(_VISIBLE) or "␀", str(token.position), str(token.block_position)
+            drawn(token.text) or "␀", str(token.position), str(token.block_position)
         )  # fmt: skip
         size = max(cell_len(cell) for cell in cells) + 1
         if width and head + width + size > console.width:

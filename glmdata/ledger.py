@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,20 @@ class Ledger:
     def by_id(self, document_id: bytes) -> Entry | None:
         """The row of a whole id."""
         return next(self._entries(_equals("document_id", document_id), 1), None)
+
+    def places(self, document_ids: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
+        """Uri and record of each of these documents that the ledger knows."""
+        wanted = pa.array(sorted(set(document_ids)), pa.binary(DOCUMENT_ID_BYTES))
+        condition = pc.field("document_id").isin(wanted)
+        found: dict[bytes, tuple[str, int]] = {}
+        for table in self.tables(["document_id", "uri", "record"], condition):
+            found |= {row["document_id"]: (row["uri"], row["record"]) for row in table.to_pylist()}
+        return found
+
+    def tables(self, columns: list[str], condition: pc.Expression | None = None) -> Iterator[pa.Table]:
+        """Some columns of the rows that fulfil a condition, a file at a time."""
+        for part in self._parts("ledger"):
+            yield part.to_table(columns, filter=condition)
 
     def repeating(self, survivor_id: bytes, build: str | None, limit: int) -> tuple[int, list[Entry]]:
         """How many documents left as duplicates of this one, of an earlier build if it is named; the first of them."""
