@@ -19,6 +19,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "build": "Build training shards from raw text files.",
+    "diff": "Show in what two finished builds differ.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
     "inspect": "Look into a finished build: figures, samples, verification.",
     "recipe": "Print a recipe with all its settings.",
