@@ -19,10 +19,11 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "build": "Build training shards from raw text files.",
-    "diff": "Show in what two finished builds differ.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
-    "inspect": "Look into a finished build: figures, samples, verification.",
+    "diff": "Show in what two finished builds differ.",
+    "inspect": "Look into a finished build: figures, samples, histograms, verification.",
     "recipe": "Print a recipe with all its settings.",
+    "report": "Make report.html of a finished build.",
     "tokenizer": "Train a tokenizer, or look into one.",
     "why": "Show what happened to one document, stage by stage.",
 }
