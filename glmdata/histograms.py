@@ -23,8 +23,6 @@ SHOWN_LENGTHS = 14
 BINS = 12
 RATIO_STEP = 5
 """Of RATIO_BINS bins so many are drawn as one: a tenth."""
-MAX_LANGUAGES = 8
-OTHERS = "others"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +101,7 @@ def _languages(languages: Mapping[str, Tally], balance: Mapping[str, object]) ->
 
 
 def _sources(sources: Mapping[str, Tally]) -> Histogram:
+    sources = dict(sorted(sources.items(), key=lambda item: (-item[1].tokens, item[0])))
     return Histogram(
         key="sources",
         title="text tokens by source",

@@ -10,7 +10,7 @@ from typing import Any
 
 from glmdata.ledger import Ledger
 
-__all__ = ["LedgerShares", "Tally", "count_shares", "fold_sources"]
+__all__ = ["OTHERS", "UNKNOWN", "LedgerShares", "Tally", "count_shares", "fold_sources"]
 
 MAX_NAMES = 4096
 """Sources held apart while counting; more are folded into the folders above them."""

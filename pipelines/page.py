@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from glmdata.histograms import MAX_LANGUAGES, OTHERS, Histogram, histograms
+from glmdata.histograms import Histogram, histograms
 from glmdata.ledger import Ledger
 from glmdata.pipelines.charts import attention_svg, columns_svg, share_svg
 from glmdata.pipelines.folder import PAGE_NAME
@@ -25,7 +25,7 @@ from glmdata.samples import Part, Sample, SampleReader
 from glmdata.shards.manifest import Manifest
 from glmdata.shards.reader import Shards
 from glmdata.shards.statistics import shard_statistics
-from glmdata.shares import Tally, count_shares
+from glmdata.shares import OTHERS, UNKNOWN, Tally, count_shares
 from glmdata.storage import storage_errors, write_whole
 from glmdata.streaming.order import rows_at
 from glmdata.text.visible import visible
@@ -37,6 +37,7 @@ NUM_SAMPLES = 20
 MAX_CHARACTERS = 4000
 """Of one sample; with the marks of its spans that keeps the page below 1 MB."""
 MAX_REASONS = 20
+MAX_LANGUAGES = 8
 MAX_SOURCES_OF_SAMPLE = 6
 SPAN_COLOURS = 6
 
@@ -192,12 +193,14 @@ def _why(name: str, recipe: Mapping[str, Any]) -> str:
 
 
 def _fold_languages(languages: Mapping[str, Tally], manifest: Manifest) -> dict[str, Tally]:
-    """Those of the recipe, then those of most records; the rest as one."""
+    """Those of the recipe, then those of most records, the rest as one; what could not be read last."""
     names = [name for name in languages if name in manifest.languages]
-    names += [name for name in languages if name not in manifest.languages]
+    names += [name for name in languages if name not in manifest.languages and name != UNKNOWN]
     found = {name: languages[name] for name in names[:MAX_LANGUAGES]}
     for name in names[MAX_LANGUAGES:]:
         found.setdefault(OTHERS, Tally()).add(languages[name])
+    if UNKNOWN in languages:
+        found[UNKNOWN] = languages[UNKNOWN]
     return found
 
 

@@ -218,7 +218,8 @@ def _spans_of_rows(views: Mapping[str, npt.NDArray[Any]], length: npt.NDArray[np
         stops = starts
     sizes = stops - starts - (targets.ravel()[stops - 1] == style.eop) if len(starts) else starts
     in_a = length - in_b.sum(1)
-    tokens = in_a + np.bincount(row, sizes - 1, rows).astype(np.int64)
+    tokens = np.where(np.bincount(row, minlength=rows) > 0, in_a, length)
+    tokens += np.bincount(row, sizes - 1, rows).astype(np.int64)
     # The document around a mask token: what lies between the special tokens, or ends of Part A, on its sides.
     parts = (np.arange(width) < length[:, None]) & ~in_b
     walls = ~parts | (ids == style.cls) | (ids == style.eos)
