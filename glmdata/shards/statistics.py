@@ -143,6 +143,7 @@ def shard_statistics(shards: Shards, max_batches: int | None = None) -> Statisti
         batch = shards.batch(number * shards.num_batches // chosen)
         for part in _slices(batch, max(1, SLICE_TOKENS // width)):
             _count(found, shards, part)
+    found.objectives = {name: found.objectives[name] for name in OBJECTIVES if name in found.objectives}
     return found
 
 
