@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from glmdata.corpus.documents import DOCUMENT_ID_BYTES
 from glmdata.errors import ShardCorruptError, ShardError
-from glmdata.shards.manifest import Manifest, locate
+from glmdata.shards.folder import locate
+from glmdata.shards.manifest import Manifest
 
 __all__ = ["rows_holding"]
 
