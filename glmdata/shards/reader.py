@@ -108,8 +108,8 @@ class Shards:
         self._first_batch = np.cumsum([0] + [len(shard.record_batches) for shard in entries], dtype=np.int64)
         self.rows = int(self._first_row[-1])
         self.num_batches = int(self._first_batch[-1])
-        self.cached_bytes = CACHE_BYTES
-        """Memory for decompressed record batches at hand; may be set."""
+        self.compressed: bool = self.manifest.recipe["shards"].get("compression", "none") != "none"
+        self._cache_bytes = CACHE_BYTES
         self.mapping = MappedShards(self.place, entries)
         self._reset()
 
@@ -296,17 +296,23 @@ class Shards:
             return kept[1], kept[2]
         batch = self.batch(number)
         views, lists = column_views(batch), list_views(batch) if self._with_lists else {}
-        compressed = self.manifest.recipe["shards"].get("compression", "none") != "none"
-        cost = VIEWS_BYTES + (batch.nbytes if compressed else 0)
+        cost = VIEWS_BYTES + (batch.nbytes if self.compressed else 0)
         self._views[number] = (cost, views, lists)
         self._cached += cost
-        while self._cached > self.cached_bytes and len(self._views) > 1:
+        while self._cached > self._cache_bytes and len(self._views) > 1:
             self._cached -= self._views.popitem(last=False)[1][0]
         return views, lists
 
     def shards_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
         """Which shards hold the rows, [n]."""
         return np.searchsorted(self._first_row, rows, "right") - 1
+
+    def keep_rows(self, rows: int) -> None:
+        """Make room in memory for the decompressed record batches of so many rows, if they are compressed at all."""
+        if self.compressed:
+            widths = (self._finished.field(name).type for name in MATRIX_COLUMNS)
+            a_row = sum(kind.list_size * kind.value_type.bit_width // 8 for kind in widths)
+            self._cache_bytes = max(CACHE_BYTES, min(rows, self.rows) * a_row * 9 // 8)
 
     def _forget(self, shard: int) -> None:
         """Drop the views that keep a shard mapped."""

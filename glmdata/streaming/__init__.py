@@ -9,9 +9,13 @@ __all__ = ["ShardStream"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch when ShardStream is asked for, and not before."""
-    if name == "ShardStream":
+    """Import torch when a stream is asked for, and not before."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
         from glmdata.streaming.stream import ShardStream
-
-        return ShardStream
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(f'{name} needs PyTorch: pip install "glmdata[train]"') from error
+    return ShardStream
