@@ -50,9 +50,9 @@ class Cache:
         Raises StorageError where the folder cannot be written, and what `fetch` raises.
         """
         path = self.folder / f"{digest}-{size}"
-        if not fresh and _touch(path, size):
-            return path
         with storage_errors("keeping a file in the cache"):
+            if not fresh and _touch(path, size):
+                return path
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / f".{path.name}.part"
             with _claimed(part) as file:
@@ -62,6 +62,7 @@ class Cache:
                 fetch(file)
                 file.flush()
                 part.replace(path)
+                self._make_room(0, part)  # others may have taken the room meanwhile
         return path
 
     def drop(self, digest: str, size: int) -> None:

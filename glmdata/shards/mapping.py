@@ -59,7 +59,7 @@ class MappedShards:
         """One shard. Raises ShardCorruptError, ShardError naming it; StorageError where it cannot be fetched."""
         mapped = self._mapped.get(index)
         if mapped is None:
-            mapped = self._open(self._shards[index])
+            mapped = self._open(index)
             self._mapped[index] = mapped
             self._bytes += mapped.data.size
             # What is mapped takes disk, also when it was removed from the cache.
@@ -74,7 +74,8 @@ class MappedShards:
         if not isinstance(self._place, RemoteFolder) or index in self._fetched_again:
             return False
         self._fetched_again.add(index)
-        self._release(index)
+        if index in self._mapped:
+            self._release(index)
         self._place.cache.drop(self._shards[index].xxh3, self._shards[index].bytes)
         return True
 
@@ -107,7 +108,8 @@ class MappedShards:
         self._bytes -= self._mapped.pop(index).data.size
         self.released.append(index)
 
-    def _open(self, shard: ShardEntry) -> MappedShard:
+    def _open(self, index: int) -> MappedShard:
+        shard = self._shards[index]
         name = f"{self._place.name}/{shard.path}"
         try:
             data = self._read(shard, name)
@@ -115,18 +117,12 @@ class MappedShards:
             raise
         except OSError as error:
             raise ShardError(f"{name}: cannot be read: {error}") from None
-        if data.size != shard.bytes:
-            raise ShardCorruptError(f"{name}: {data.size} bytes, the manifest says {shard.bytes}; copy the build again")
         try:
-            blocks = record_batch_blocks(memoryview(data))
-        except FooterError as error:
-            raise ShardCorruptError(f"{name}: {error}; copy the build again") from None
-        if len(blocks) != len(shard.record_batches):
-            raise ShardCorruptError(
-                f"{name}: {len(blocks)} record batches, the manifest says {len(shard.record_batches)}; "
-                "copy the build again"
-            )
-        return MappedShard(data, blocks)
+            return _checked(data, shard, name)
+        except ShardCorruptError:
+            if not self.fetch_again(index):
+                raise
+        return self._open(index)
 
     def _read(self, shard: ShardEntry, name: str) -> pa.Buffer:
         while True:
@@ -140,3 +136,18 @@ class MappedShards:
                 if not self._place.remote:
                     raise ShardError(f"{name}: missing; copy the build again") from None
                 # Else another process made room with it just now.
+
+
+def _checked(data: pa.Buffer, shard: ShardEntry, name: str) -> MappedShard:
+    """The shard in `data`, of the size and number of record batches listed. Raises ShardCorruptError."""
+    if data.size != shard.bytes:
+        raise ShardCorruptError(f"{name}: {data.size} bytes, the manifest says {shard.bytes}; copy the build again")
+    try:
+        blocks = record_batch_blocks(memoryview(data))
+    except FooterError as error:
+        raise ShardCorruptError(f"{name}: {error}; copy the build again") from None
+    if len(blocks) != len(shard.record_batches):
+        raise ShardCorruptError(
+            f"{name}: {len(blocks)} record batches, the manifest says {len(shard.record_batches)}; copy the build again"
+        )
+    return MappedShard(data, blocks)

@@ -11,6 +11,7 @@ import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -140,6 +141,16 @@ class Shards:
         from glmdata.infilling.spans import span_rules
 
         return span_rules(self.manifest.span_settings)
+
+    def file(self, name: str) -> Path:
+        """Path of a file of the build that is not a shard, such as `tokenizer.model`.
+
+        Raises ShardError where the manifest lists none of that name, and as the folder's `path`.
+        """
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            raise ShardError(f"{self.folder}: its manifest lists no {name}; copy the build again")
+        return self.place.path(name, entry.bytes, entry.xxh3)
 
     def batch(self, number: int) -> pa.RecordBatch:
         """Record batch `number` of the build, verified, on the mapped file where it is not compressed.

@@ -48,7 +48,7 @@ class StepStream(IterableDataset[Batch], abc.ABC):
 
     @abc.abstractmethod
     def _batches(self, positions: npt.NDArray[np.int64], padded: Sequence[int]) -> Iterator[Batch]:
-        """A batch for each row of positions [n, batch_size], made when asked for; the last `padded` rows without loss."""
+        """A batch for each row of positions [n, batch_size]; the last `padded` rows have no loss."""
 
     @abc.abstractmethod
     def _require_same_data(self, state: Mapping[str, Any]) -> None:
