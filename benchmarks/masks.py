@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from glmdata.infilling.remask import Tensors, lay_out_rows, mask_again
+from glmdata.infilling.remask import mask_again
 from glmdata.infilling.spans import span_rules
 from glmdata.infilling.style import style_of
+from glmdata.infilling.unmask import Tensors, lay_out_rows
 from glmdata.infilling.windows import Rows, fill_rows
 from glmdata.recipe import Recipe, ShardSettings
 from glmdata.shards.compact import compact_batch, unmasked
