@@ -33,6 +33,8 @@ class MappedShards:
     def __init__(self, place: Folder, shards: Sequence[ShardEntry]) -> None:
         """Nothing is read. Raises ConfigError where the cache has no room for two shards."""
         self._place, self._shards = place, shards
+        self._budget = place.cache.limit if isinstance(place, RemoteFolder) else None
+        """What may be mapped, and twice what may be fetched ahead, where that takes room in a cache."""
         needed = 2 * max((shard.bytes for shard in shards), default=0)
         if isinstance(place, RemoteFolder) and place.cache.limit < needed:
             raise ConfigError(f"cache_bytes={place.cache.limit}: two shards of {place.name} take {needed}; allow more")
@@ -48,7 +50,7 @@ class MappedShards:
 
     def __getstate__(self) -> dict[str, Any]:
         """Where the shards lie."""
-        return {"_place": self._place, "_shards": self._shards}
+        return {"_place": self._place, "_shards": self._shards, "_budget": self._budget}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start with nothing mapped."""
@@ -63,11 +65,15 @@ class MappedShards:
             self._mapped[index] = mapped
             self._bytes += mapped.data.size
             # What is mapped takes disk, also when it was removed from the cache.
-            most = self._place.cache.limit if isinstance(self._place, RemoteFolder) else None
-            while len(self._mapped) > MAX_MAPPED_SHARDS or (most is not None and self._bytes > most):
+            while len(self._mapped) > MAX_MAPPED_SHARDS or (self._budget is not None and self._bytes > self._budget):
                 self._release(next(iter(self._mapped)))
         self._mapped.move_to_end(index)
         return mapped
+
+    def share_cache(self, readers: int) -> None:
+        """Leave room for others: this is one of so many that read through one cache at the same time."""
+        if self._budget is not None:
+            self._budget = max(self._budget // readers, 2 * max((shard.bytes for shard in self._shards), default=0))
 
     def fetch_again(self, index: int) -> bool:
         """Whether a shard whose bytes are wrong is worth another look: its copy in the cache was dropped, once."""
@@ -95,7 +101,7 @@ class MappedShards:
             prefetcher = Prefetcher(fetch)
             weakref.finalize(self, prefetcher.stop)
             self._prefetcher = os.getpid(), prefetcher
-        wanted, room = list[int](), self._place.cache.limit // 2
+        wanted, room = list[int](), (self._budget or 0) // 2
         for index in indices:
             room -= self._shards[index].bytes
             if room < 0 and wanted:

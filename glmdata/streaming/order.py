@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ORDER_VERSION", "Window", "blocks_from", "permute", "rows_at"]
+__all__ = ["ORDER_VERSION", "Window", "blocks_from", "permute", "rows_at", "seed_of_source"]
 
 ORDER_VERSION = 1
 """States saved under another version are refused."""
@@ -100,6 +100,11 @@ def blocks_from(position: int, *, seed: int, size: int, window: Window) -> Itera
             for number in _cycle_walk(ordinals, cut.block_keys, cut.num_blocks).tolist():
                 yield range(number * window.block_rows, min(size, (number + 1) * window.block_rows))
         epoch, place = epoch + 1, 0
+
+
+def seed_of_source(seed: int, number: int) -> int:
+    """The seed of the `number`-th build of a mix, in [0, 2**63): the key of an epoch that no stream reaches."""
+    return int(_epoch_keys(seed, np.array([2**64 - 1 - number], np.uint64))[0] >> np.uint64(1))
 
 
 class _Cut:

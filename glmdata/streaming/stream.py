@@ -93,12 +93,12 @@ class ShardStream(StepStream):
         super().__init__(batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world)
         self.epochs = None if epochs is None else checked_integer("epochs", epochs, 1, 1 << 31)
         self.shuffle, self.remask = bool(shuffle), bool(remask)
-        self._shards = Shards(path, cache=Cache(cache_dir, cache_bytes))
-        if self._shards.rows == 0:
-            raise ShardError(f"{self._shards.folder} holds no samples")
-        self.window = chosen_window(window, self._shards)
+        self.shards = Shards(path, cache=Cache(cache_dir, cache_bytes))
+        if self.shards.rows == 0:
+            raise ShardError(f"{self.shards.folder} holds no samples")
+        self.window = chosen_window(window, self.shards)
         if self.window is not None:
-            self._shards.keep_rows(self.window.block_rows * self.window.blocks)
+            self.shards.keep_rows(self.window.block_rows * self.window.blocks)
         self.reduced_tokens = 0
         """Tokens that fresh masks made here were to hide and that found no room in their row."""
 
@@ -109,11 +109,11 @@ class ShardStream(StepStream):
         fraction); with `epochs` also `steps` of the whole run and `padded_rows` in its last global batch (None
         without); `samples_consumed` and `epoch` (0-based) where the stream stands.
         """
-        samples, total = self._shards.rows, self._total()
+        samples, total = self.shards.rows, self._total()
         steps = None if total is None else -(-total // self.global_batch)
         return {
             "samples": samples,
-            "sequence_length": self._shards.manifest.sequence_length,
+            "sequence_length": self.shards.manifest.sequence_length,
             "batch_size": self.batch_size,
             "dp_world": self.dp_world,
             "global_batch": self.global_batch,
@@ -133,7 +133,7 @@ class ShardStream(StepStream):
         """
         return {
             "order_version": ORDER_VERSION,
-            "fingerprint": self._shards.manifest.fingerprint,
+            "fingerprint": self.shards.manifest.fingerprint,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "remask": self.remask,
@@ -142,38 +142,41 @@ class ShardStream(StepStream):
         }
 
     def _require_same_data(self, state: Mapping[str, Any]) -> None:
-        mine = self._shards.manifest.fingerprint
+        mine = self.shards.manifest.fingerprint
         if state["fingerprint"] != mine:
             raise FingerprintMismatchError(
-                f"the state belongs to build {state['fingerprint']}, {self._shards.folder} is {mine}; "
+                f"the state belongs to build {state['fingerprint']}, {self.shards.folder} is {mine}; "
                 "give the build that was trained on, or start without the state"
             )
 
     def _total(self) -> int | None:
-        return None if self.epochs is None else self.epochs * self._shards.rows
+        return None if self.epochs is None else self.epochs * self.shards.rows
 
     def _batches(self, positions: npt.NDArray[np.int64], padded: Sequence[int]) -> Iterator[Batch]:
-        rows, epochs = self._rows(positions)
-        self._fetch_ahead(int(positions.flat[0]), rows)
+        rows, epochs = self.rows_of(positions)
         for chosen, epoch, repeated in zip(rows, epochs, padded, strict=True):
-            yield self._gather(chosen, epoch, repeated)
+            batch = self.batch_of(chosen, epoch)
+            if repeated:
+                batch["loss_mask"][-repeated:] = 0
+            yield batch
 
-    def _rows(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Rows and epochs at positions of any shape."""
-        size = self._shards.rows
+    def rows_of(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows of the build and epochs at positions of the stream, of any shape; remote shards begin to be fetched."""
+        size = self.shards.rows
         rows = rows_at(positions.ravel(), seed=self.seed, size=size, shuffle=self.shuffle, window=self.window)
+        self._fetch_ahead(int(positions.flat[0]), rows)
         return rows.reshape(positions.shape), positions // size
 
     def _fetch_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
         """Have remote shards fetched before they are needed; `rows` are those at `position` and some behind it."""
-        shards = self._shards
+        shards = self.shards
         if not shards.place.remote:
             return
         if not self.shuffle:
-            first = int(shards.shards_of(rows.ravel()[:1])[0])
+            first = int(shards.shards_of(rows[:1])[0])
             shards.mapping.prefetch(range(first, len(shards.manifest.shards)))
         elif self.window is None:
-            shards.mapping.prefetch(dict.fromkeys(shards.shards_of(rows.ravel()).tolist()))
+            shards.mapping.prefetch(dict.fromkeys(shards.shards_of(rows).tolist()))
         else:
             blocks = blocks_from(position, seed=self.seed, size=shards.rows, window=self.window)
             shards.mapping.prefetch(self._shards_in(blocks))
@@ -182,17 +185,20 @@ class ShardStream(StepStream):
         """The distinct shards of blocks, in order."""
         seen = set[int]()
         for rows in blocks:
-            first, last = self._shards.shards_of(np.array([rows[0], rows[-1]]))
+            first, last = self.shards.shards_of(np.array([rows[0], rows[-1]]))
             for shard in range(first, last + 1):
                 if shard not in seen:
                     seen.add(shard)
                     yield shard
-            if len(seen) == len(self._shards.manifest.shards):
+            if len(seen) == len(self.shards.manifest.shards):
                 return
 
-    def _gather(self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], padded: int) -> Batch:
-        """One batch, its last `padded` rows without loss: one gather straight into the tensors' memory."""
-        length = self._shards.manifest.sequence_length
+    def batch_of(self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Batch:
+        """Rows of the build by number as a batch: one gather straight into the tensors' memory.
+
+        Epochs matter with `remask` only. Raises as the reader's `take`.
+        """
+        length = self.shards.manifest.sequence_length
         ids, targets = (np.empty((len(rows), length), np.int64) for _ in range(2))
         positions = np.empty((len(rows), 2, length), np.int64)
         loss_mask = np.empty((len(rows), length), np.float32)
@@ -206,22 +212,20 @@ class ShardStream(StepStream):
             "context_length": context,
             "sample_id": samples,
         }
-        segments = self._shards.manifest.segments
+        segments = self.shards.manifest.segments
         if segments:
             columns["length"] = np.empty(len(rows), np.int64)
-        if self._shards.compact or (self.remask and epochs.any()):
+        if self.shards.compact or (self.remask and epochs.any()):
             lengths, samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
             for name, found in zip(("context_length", "length"), lengths, strict=True):
                 if name in columns:
                     columns[name][:] = found
         else:
-            self._shards.take(rows, out=columns)
-        if padded:
-            loss_mask[-padded:] = 0
+            self.shards.take(rows, out=columns)
         block_position_ids = columns.pop("block_position_ids")
         columns["position_ids"] = positions
         if segments:
-            found = find_segments(ids, block_position_ids, columns.pop("length"), self._shards.style)
+            found = find_segments(ids, block_position_ids, columns.pop("length"), self.shards.style)
             both = token_segments(found, len(rows), length)
             columns["segment_ids"], columns["segment_context_ends"] = both
         return {name: torch.from_numpy(array) for name, array in columns.items()}
@@ -236,7 +240,7 @@ class ShardStream(StepStream):
         from glmdata.infilling.remask import mask_again
         from glmdata.infilling.unmask import Tensors, lay_out_rows
 
-        shards = self._shards
+        shards = self.shards
         if not self.remask:
             epochs = np.zeros_like(epochs)
         found = shards.unmasked(rows, sentence_ends=bool(epochs.any()))
