@@ -167,11 +167,10 @@ class MixedStream(StepStream):
             if len(places) == len(sources):
                 batch = part
                 break
-            to = torch.from_numpy(places)
             for name, tensor in part.items():
                 if name not in batch:
                     batch[name] = torch.empty((len(sources), *tensor.shape[1:]), dtype=tensor.dtype)
-                batch[name][to] = tensor
+                batch[name].numpy()[places] = tensor.numpy()  # rows as a whole, which torch copies number by number
         batch["source"] = torch.from_numpy(sources.copy())
         return batch
 

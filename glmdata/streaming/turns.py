@@ -19,7 +19,7 @@ __all__ = ["MAX_PERIOD", "Turns", "counts_of", "take_turns_evenly"]
 
 MAX_PERIOD = 10_000
 """Longest table: 40 ms to make for ten sources. Weights of up to four digits fit."""
-_SAME = 1e-5
+_SAME = Fraction(1, 100_000)
 """0.142857 is taken for a seventh; `plan` tells the shares as they are."""
 
 
@@ -61,7 +61,10 @@ def counts_of(weights: Sequence[Any]) -> list[int]:
     exact = [_fraction(weight) for weight in weights]
     if not exact:
         raise ConfigError("a mix needs at least one build")
-    shares = [_rounded(weight / sum(exact)) for weight in exact]
+    shares = [weight / sum(exact) for weight in exact]
+    near = [share.limit_denominator(MAX_PERIOD) for share in shares]
+    if all(abs(rounded - share) <= share * _SAME for rounded, share in zip(near, shares, strict=True)):
+        shares = near
     scale = math.lcm(*(share.denominator for share in shares))
     whole = [int(share * scale) for share in shares]
     divisor = math.gcd(*whole)
@@ -104,8 +107,3 @@ def _fraction(weight: Any) -> Fraction:
     if exact <= 0:
         raise ConfigError(f"weights must be numbers above 0, found {weight!r}")
     return exact
-
-
-def _rounded(share: Fraction) -> Fraction:
-    near = share.limit_denominator(MAX_PERIOD)
-    return near if abs(near - share) <= share * Fraction(_SAME) else share
