@@ -135,7 +135,8 @@ def decoder_input(context: Ids, answer: Ids, length: int, special: Mapping[str, 
     given = np.asarray(context, np.uint32)
     place = int(np.flatnonzero(given == special["mask"])[-1])
     whole = _as_original(given, place, answer, len(given) + length, special, 0)
-    return Sample(*(column[len(given) :] for column in whole[:5]), context_length=len(given))
+    ids, targets, loss, positions, blocks, at = whole
+    return Sample(ids[at:], targets[at:], loss[at:], positions[at:], blocks[at:], at)
 
 
 def _as_original(
@@ -161,5 +162,11 @@ def _as_original(
     page.target_ids[page.loss_mask == 0] = 0
     if not targets.size:
         page.target_ids[len(context)] = 0
-    columns = (page.input_ids, page.target_ids, page.loss_mask, page.position_ids, page.block_position_ids)
-    return Sample(*columns, context_length=int(context_length[0]))
+    return Sample(
+        page.input_ids,
+        page.target_ids,
+        page.loss_mask,
+        page.position_ids,
+        page.block_position_ids,
+        int(context_length[0]),
+    )
