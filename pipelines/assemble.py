@@ -60,11 +60,12 @@ class ShardArguments:
     sequence_length: int
     vocabulary_size: int
     settings: ShardSettings
+    choices: bool
 
     @property
     def schema(self) -> pa.Schema:
         """Of the shard and of the files that its rows come from."""
-        return shard_schema(self.sequence_length, self.vocabulary_size, self.settings.layout)
+        return shard_schema(self.sequence_length, self.vocabulary_size, self.settings.layout, choices=self.choices)
 
 
 def assemble(
@@ -117,6 +118,7 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             sequence_length=recipe.sequence_length,
             vocabulary_size=vocabulary_size,
             settings=recipe.shards,
+            choices=recipe.finetune.task == "cloze",
         )
         token_bytes = 9 if recipe.shards.layout == "materialised" else 2
         weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes

@@ -78,11 +78,12 @@ def test_rows_follow_the_definition_and_their_text_comes_back(drawn, mask):
         np.array([token for context in contexts for token in context], np.uint32),
         np.cumsum([0, *map(len, contexts)]),
         np.array(places),
+        np.full(len(drawn), mask),
         np.array([token for answer in answers for token in answer], np.uint32),
         np.cumsum([0, *map(len, answers)]),
         np.array(silent),
     )
-    pages, context_length, length = lay_out_answers(joined, mask, STYLE, L)
+    pages, context_length, length = lay_out_answers(joined, STYLE, L)
     for row, (context, place, answer, quiet) in enumerate(drawn):
         found = {name: getattr(pages, name)[row].tolist() for name in COLUMNS}
         found |= {"context_length": int(context_length[row]), "length": int(length[row])}
@@ -96,6 +97,6 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="more than 6 tokens"):
         cloze_input([1, 92, 2], None, [3, 4, 96], 6, SPECIAL)
     assert cloze_input([1, 92, 2], None, [3, 96], 7, SPECIAL).input_ids.tolist() == [91, 1, 92, 2, 90, 95, 3]
-    one = Answers(*(np.array(values) for values in ([5], [0, 1], [1], [7], [0, 1], [0])))
+    one = Answers(*(np.array(values) for values in ([5], [0, 1], [1], [0], [7], [0, 1], [0])))
     with pytest.raises(ValueError, match="without its mask"):
-        lay_out_answers(one, 0, STYLE, L)
+        lay_out_answers(one, STYLE, L)

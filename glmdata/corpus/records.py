@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from glmdata.corpus.batches import Refused
+from glmdata.corpus.batches import Convert, Refused
 from glmdata.corpus.lines import json_name
 from glmdata.recipe import FinetuneSettings
 
-__all__ = ["MASKS", "Example", "example_of", "parse_example", "plain_text"]
+__all__ = ["MASKS", "Example", "converter", "example_of", "parse_example", "plain_text"]
 
 MASKS = ("[MASK]", "[sMASK]", "[gMASK]")
 """How mask tokens are written in templates and fields; a part of an example that is a number is one of them."""
@@ -80,6 +80,13 @@ def example_of(value: object, settings: FinetuneSettings, normalize: Normalize) 
         return "" if example is None else orjson.dumps(example).decode()
     except TypeError:
         raise Refused("its text holds half of a surrogate pair, which no UTF-8 can tell") from None
+
+
+def converter(settings: FinetuneSettings, normalize: Normalize) -> Convert | None:
+    """What readers put records into plain form with; None for pre-training, whose records are a text each."""
+    if settings.task == "none":
+        return None
+    return lambda value: example_of(value, settings, normalize)
 
 
 def parse_example(text: str) -> Example:

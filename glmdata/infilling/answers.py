@@ -33,6 +33,8 @@ class Answers(NamedTuple):
     context_offsets: NDArray[np.int64]
     mask_place: NDArray[np.int64]
     """[R] where the mask token stands in its context."""
+    mask: NDArray[np.int64]
+    """[R] which it is: 0, 1 or 2 for [MASK], [sMASK] or [gMASK]."""
     answer: NDArray[np.uint32]
     """Without sop and eop."""
     answer_offsets: NDArray[np.int64]
@@ -41,13 +43,12 @@ class Answers(NamedTuple):
 
 
 def lay_out_answers(
-    answers: Answers, mask: int, style: Style, sequence_length: int, *, closed: bool = True
+    answers: Answers, style: Style, sequence_length: int, *, closed: bool = True
 ) -> tuple[Page, NDArray[np.uint16], NDArray[np.uint16]]:
     """Finished rows [R, L], their context lengths and lengths [R].
 
     Args:
         answers: contexts and answers that fit: context + 1 + answer tokens are at most L (one less if not closed).
-        mask: 0, 1 or 2 for [MASK], [sMASK] or [gMASK]; written where `mask_place` says.
         style: ids and block positions; the styles that draw at random are of pre-training alone.
         sequence_length: L.
         closed: whether eop is the last target; otherwise the answer's last token is, and is no input.
@@ -62,12 +63,12 @@ def lay_out_answers(
     rows = len(contexts)
     pages = Page.empty(rows, sequence_length)
     lengths = np.empty((2, rows), np.uint16)
-    _lay_out(answers, mask, closed, span_keys(0), style, pages, lengths)
+    _lay_out(answers, closed, span_keys(0), style, pages, lengths)
     return pages, lengths[0], lengths[1]
 
 
 @njit(nogil=True, cache=True)
-def _lay_out(answers, mask, closed, keys, style, pages, lengths):  # type: ignore[no-untyped-def]
+def _lay_out(answers, closed, keys, style, pages, lengths):  # type: ignore[no-untyped-def]
     tokens = np.empty(pages.input_ids.shape[1], np.uint32)
     span = np.empty((1, 2), np.int64)
     order = np.zeros(1, np.int64)
@@ -80,7 +81,9 @@ def _lay_out(answers, mask, closed, keys, style, pages, lengths):  # type: ignor
         tokens[place + size : len(context) - 1 + size] = context[place + 1 :]
         span[0, 0], span[0, 1] = place, place + size
         text, page = tokens[: len(context) - 1 + size], row_of(pages, row)
-        context_length, length = finish_row(text, span, order, mask, closed, np.uint64(0), keys, style, page)
+        context_length, length = finish_row(
+            text, span, order, answers.mask[row], closed, np.uint64(0), keys, style, page
+        )
         for i in range(context_length, context_length + answers.silent[row]):
             page.loss_mask[i] = 0
         lengths[0, row], lengths[1, row] = context_length, length
@@ -153,11 +156,12 @@ def _as_original(
         context=context,
         context_offsets=np.array([0, len(context)]),
         mask_place=np.array([place]),
+        mask=np.array([0]),
         answer=inside,
         answer_offsets=np.array([0, len(inside)]),
         silent=np.array([silent]),
     )
-    pages, context_length, _ = lay_out_answers(rows, 0, style, length, closed=closed)
+    pages, context_length, _ = lay_out_answers(rows, style, length, closed=closed)
     page = row_of.py_func(pages, 0)
     page.target_ids[page.loss_mask == 0] = 0
     if not targets.size:

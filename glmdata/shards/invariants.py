@@ -65,6 +65,7 @@ def broken_rules(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[tuple[st
         *_targets(rows, style),
         *_spans(rows, style),
         *_lists(rows, batch),
+        *(_choices(rows, batch, manifest.tokenizer.vocabulary_size) if manifest.has_choices else ()),
     ):
         broken: Mask = bad.any(axis=1, keepdims=True).ravel() if bad.ndim == 2 else bad
         if broken.any():
@@ -210,3 +211,25 @@ def _lists(rows: _Rows, batch: pa.RecordBatch) -> Iterator[tuple[str, Mask]]:
     wrong[owner[1:][(np.diff(ends) <= 0) & (np.diff(owner) == 0)]] = True
     yield "sentence_ends rise and lie in the text", wrong
     yield "document_ids name a document", np.diff(batch.column("document_ids").offsets.to_numpy()) < 1
+
+
+def _choices(rows: _Rows, batch: pa.RecordBatch, vocabulary_size: int) -> Iterator[tuple[str, Mask]]:
+    """Of builds whose rows have answers to choose from."""
+    tokens, ends = batch.column("choices"), batch.column("choice_ends")
+    starts, first = tokens.offsets.to_numpy().astype(np.int64), ends.offsets.to_numpy().astype(np.int64)
+    ids, stops = tokens.flatten().to_numpy(), ends.flatten().to_numpy().astype(np.int64)
+    label = batch.column("label").to_numpy().astype(np.int64)
+    uneven, foreign = np.zeros(len(label), np.bool_), label >= np.diff(first)
+    strange = np.add.reduceat(np.append(ids >= vocabulary_size, False), starts[:-1]) * np.diff(starts) > 0
+    for row in range(len(label)):
+        mine = stops[first[row] : first[row + 1]]
+        edges = np.append(0, mine)
+        uneven[row] = not len(mine) or (np.diff(edges) < 1).any() or edges[-1] != starts[row + 1] - starts[row]
+        if uneven[row] or foreign[row]:
+            continue
+        answer = ids[starts[row] + edges[label[row]] : starts[row] + edges[label[row] + 1]]
+        end = rows.length[row] - 1
+        foreign[row] = end < len(answer) or (rows.targets[row, end - len(answer) : end] != answer).any()
+    yield "choices: none is empty, and their ends rise to that of the list", uneven
+    yield "choices: ids lie below vocabulary_size", strange
+    yield "label is that of the answer in Part B", foreign

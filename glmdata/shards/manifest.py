@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import xxhash
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glmdata.errors import ShardCorruptError, ShardError
 from glmdata.infilling.style import Style, style_of
 from glmdata.recipe import SpanSettings
-from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS
+from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS, shard_schema
 
 __all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
 
@@ -129,6 +130,18 @@ class Manifest(_Entry):
         if found not in LAYOUTS:
             raise ValueError(f"recipe.shards.layout {found!r} is none of {', '.join(LAYOUTS)}")
         return str(found)
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether the shards have CHOICE_COLUMNS, by the recipe: those of cloze rows."""
+        settings = self.recipe.get("finetune")
+        return isinstance(settings, dict) and settings.get("task") == "cloze"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of every shard."""
+        size = self.tokenizer.vocabulary_size
+        return shard_schema(self.sequence_length, size, self.layout, choices=self.has_choices)
 
     @property
     def seed(self) -> int:

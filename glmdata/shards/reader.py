@@ -101,8 +101,9 @@ class Shards:
         self.folder = os.fspath(folder)
         self.manifest = Manifest.load(folder)
         entry, self.compact = self.manifest.tokenizer, self.manifest.layout == "compact"
-        self.schema = shard_schema(self.manifest.sequence_length, entry.vocabulary_size, self.manifest.layout)
-        self._finished = shard_schema(self.manifest.sequence_length, entry.vocabulary_size)
+        self.schema = self.manifest.schema
+        length, choices = self.manifest.sequence_length, self.manifest.has_choices
+        self._finished = shard_schema(length, entry.vocabulary_size, choices=choices)
         self._step = self.manifest.rows_per_record_batch
         entries = self.manifest.shards
         self._first_row = np.cumsum([0] + [shard.rows for shard in entries], dtype=np.int64)
@@ -167,7 +168,7 @@ class Shards:
         return batch
 
     def row(self, number: int) -> dict[str, Any]:
-        """All columns of one row: arrays [L], ints, `sentence_ends` as an array, `document_ids` as a list of bytes."""
+        """All columns of one row: arrays [L], ints, `document_ids` as a list of bytes, other lists as arrays."""
         if not 0 <= number < self.rows:
             raise IndexError(f"row {number} of {self.rows}")
         place = self._place(np.array([number], np.int64))
@@ -180,7 +181,10 @@ class Shards:
             found |= {name: taken[name][0] for name in MATRIX_COLUMNS}
         else:
             found |= {name: views[name][at] for name in MATRIX_COLUMNS}
-        found["sentence_ends"] = batch.column("sentence_ends")[at].values.to_numpy()
+        lists = ("sentence_ends", *(("choices", "choice_ends") if self.manifest.has_choices else ()))
+        found |= {name: batch.column(name)[at].values.to_numpy() for name in lists}
+        if self.manifest.has_choices:
+            found["label"] = batch.column("label")[at].as_py()
         found["document_ids"] = batch.column("document_ids")[at].as_py()
         return {name: found[name] for name in self._finished.names}
 

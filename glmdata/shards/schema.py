@@ -7,7 +7,9 @@ Shards of layout `materialised` hold finished rows: MATRIX_COLUMNS of L values e
 finished rows are made of, in a quarter of the bytes: the row before masking (`tokens`, cls and eos counted), its spans
 in text order (`span_starts`, `span_ends`, half-open places in `tokens`) and which of them stands first, second, ... in
 Part B (`span_order`). All else follows by `glmdata.infilling.layout.finish_row` from the recipe and the `sample_id`.
-The other columns are the same in both. docs/format.md tells it to readers in other languages.
+The other columns are the same in both. Builds of cloze rows have CHOICE_COLUMNS behind them: the answers to choose
+from, joined (`choices`), where each ends (`choice_ends`), and which is the row's own (`label`). docs/format.md tells it
+to readers in other languages.
 """
 
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 __all__ = [
+    "CHOICE_COLUMNS",
     "COMPACT_COLUMNS",
     "FORMAT_VERSION",
     "LAYOUTS",
@@ -43,6 +46,9 @@ MATRIX_COLUMNS = ("input_ids", "target_ids", "position_ids", "block_position_ids
 
 COMPACT_COLUMNS = ("tokens", "span_starts", "span_ends", "span_order")
 """Columns of compact shards instead of the matrices: a list each."""
+
+CHOICE_COLUMNS = ("choices", "choice_ends", "label")
+"""Columns at the end of builds whose rows have several answers to choose from."""
 
 LAYOUTS = ("materialised", "compact")
 """What `shards.layout` of a recipe may be."""
@@ -71,10 +77,13 @@ _TOKEN_DTYPES: dict[int, npt.DTypeLike] = {16: np.dtype(np.uint16), 32: np.dtype
 _MAX_SEQUENCE_LENGTH = 65535  # positions and lengths are uint16
 
 
-def shard_schema(sequence_length: int, vocabulary_size: int, layout: str = "materialised") -> pa.Schema:
+def shard_schema(
+    sequence_length: int, vocabulary_size: int, layout: str = "materialised", *, choices: bool = False
+) -> pa.Schema:
     """The schema of every shard of a build; ids are uint16 where `vocabulary_size` <= 65536, else uint32.
 
-    `layout` is one of LAYOUTS. Raises ValueError where a row of that length or such ids cannot be stored.
+    `layout` is one of LAYOUTS, `choices` adds CHOICE_COLUMNS. Raises ValueError where a row of that length or such ids
+    cannot be stored.
     """
     if not 0 < sequence_length <= _MAX_SEQUENCE_LENGTH:
         raise ValueError(f"sequence_length must lie in 1 to {_MAX_SEQUENCE_LENGTH}, it is {sequence_length}")
@@ -94,6 +103,10 @@ def shard_schema(sequence_length: int, vocabulary_size: int, layout: str = "mate
         kinds[name] = pa.list_(item(pa.from_numpy_dtype(_MATRIX_DTYPES.get(name, token))), sequence_length)
     kinds["sentence_ends"] = pa.list_(item(pa.uint16()))
     kinds["document_ids"] = pa.list_(item(pa.binary(16)))
+    if choices:
+        names = (*names, *CHOICE_COLUMNS)
+        kinds |= {"choices": pa.list_(item(pa.from_numpy_dtype(token))), "choice_ends": pa.list_(item(pa.uint32()))}
+        kinds["label"] = pa.uint16()
     return pa.schema(
         [pa.field(name, kinds[name], nullable=False) for name in names],
         metadata={
@@ -110,7 +123,7 @@ def make_batch(schema: pa.Schema, **columns: Any) -> pa.RecordBatch:
     Args:
         schema: what `shard_schema` returned.
         columns: MATRIX_COLUMNS as arrays [N, L] and SCALAR_COLUMNS as arrays [N], of the schema's dtypes and
-            C-contiguous; `sentence_ends` and `document_ids` as pyarrow ListArrays of N lists.
+            C-contiguous; `sentence_ends`, `document_ids` and other lists as pyarrow ListArrays of N lists.
 
     Raises:
         ValueError: a column is missing or unknown, or of another dtype or shape, or holds nulls.
