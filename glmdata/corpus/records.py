@@ -77,7 +77,7 @@ def example_of(value: object, settings: FinetuneSettings, normalize: Normalize) 
     else:
         example = _question(value, settings, normalize)
     try:
-        return "" if example is None else orjson.dumps(example).decode()
+        return "" if example is None else orjson.dumps(tuple(example)).decode()
     except TypeError:
         raise Refused("its text holds half of a surrogate pair, which no UTF-8 can tell") from None
 
