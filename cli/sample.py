@@ -23,6 +23,8 @@ SPAN_TOKENS = 12
 
 def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
     """One sample: its text with the spans in place, both rows of positions, where it came from."""
+    import numpy as np
+
     from glmdata.infilling.restore import restore
     from glmdata.shards.reader import Shards
     from glmdata.shards.schema import OBJECTIVES
@@ -38,6 +40,9 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
     sources = _sources(folder, list(row["document_ids"]))
     objective = OBJECTIVES[int(row["objective"])]
     language = shards.manifest.languages[int(row["language"])]
+    choices = (
+        [tokenizer.decode(ids) for ids in np.split(row["choices"], row["choice_ends"][:-1])] if "label" in row else []
+    )
     if as_json:
         found = {
             "sample": number,
@@ -53,6 +58,7 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
             ],
             "part_b_order": restored.order.tolist(),
             "documents": sources,
+            **({"choices": choices, "label": int(row["label"])} if choices else {}),
             **{
                 name: [int(value) for value in row[name][:length]]
                 for name in ("input_ids", "target_ids", "loss_mask", "position_ids", "block_position_ids")
@@ -63,6 +69,9 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
     entry = shards.manifest.tokenizer
     spelled = {entry.special_tokens[role]: text for role, text in entry.special_token_texts.items()}
     _show(number, row, tokenizer, spelled, restored, objective, language, sources, all_tokens)
+    for place, choice in enumerate(choices):
+        mark = "answer" if place == int(row["label"]) else "choice"
+        click.echo(f"{mark} {place}: {choice}")
 
 
 def _show(

@@ -270,7 +270,7 @@ class FinetuneSettings(Section):
     """sft: a prompt with history; earlier rounds are the same, each with its response and a line end behind it. {round}
     counts from 0 (ChatGLM-6B)."""
     responses: Literal["all", "last"] = "all"
-    """sft: the responses of a dialogue that get a row."""
+    """sft: the responses of a list of messages that get a row each; of a prompt with a `history` the last one does."""
     cls: bool = True
     """Whether the context begins with cls. Contexts of GLM do, those of ChatGLM-6B do not."""
     eos: bool = False

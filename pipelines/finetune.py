@@ -2,7 +2,7 @@
 
 encode    a partition -> contexts and answers of its records, ordered by key; what became of each record
 merge     a run of partitions -> one file, where there are many
-assemble  a range of keys -> finished rows
+layout    a range of keys -> finished rows
 shards    a range of rows -> a shard
 ledger    a run of partitions -> one ledger file, one quarantine file
 
@@ -49,7 +49,7 @@ class Finetuned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssembleArguments:
+class LayoutArguments:
     """Bucket `bucket` of `buckets`: that range of keys."""
 
     bucket: int
@@ -80,11 +80,11 @@ def finetune(
     tokens = merge(engine, [result.files["tokens.arrow"] for result in encoded])
     buckets = max(1, count * recipe.sequence_length // TOKENS_PER_BUCKET)
     assembled = engine.run(
-        "assemble",
+        "layout",
         [
             Job(
-                function=assemble_answers,
-                arguments=AssembleArguments(
+                function=lay_out_bucket,
+                arguments=LayoutArguments(
                     bucket=bucket,
                     buckets=buckets,
                     tokens=tuple(tokens),
@@ -112,7 +112,7 @@ def _nothing_found(encoded: Sequence[Result], recipe: Recipe) -> str:
     return f"no record of the corpus has a row for finetune.task {recipe.finetune.task}{told}"
 
 
-def assemble_answers(arguments: AssembleArguments, attempt: Attempt) -> dict[str, Any]:
+def lay_out_bucket(arguments: LayoutArguments, attempt: Attempt) -> dict[str, Any]:
     """Lay out the rows of a bucket. Writes rows.arrow in the shards' schema."""
     edges = [(bucket << 64) // arguments.buckets for bucket in (arguments.bucket, arguments.bucket + 1)]
     parts = []
@@ -136,7 +136,7 @@ def assemble_answers(arguments: AssembleArguments, attempt: Attempt) -> dict[str
     }
 
 
-def _laid_out(arguments: AssembleArguments, rows: pa.Table) -> tuple[pa.RecordBatch, int]:
+def _laid_out(arguments: LayoutArguments, rows: pa.Table) -> tuple[pa.RecordBatch, int]:
     """The rows in the shards' schema, and the tokens that have loss."""
     context, contexts = _lists(rows["context"])
     silent, silents = _lists(rows["silent"])

@@ -15,7 +15,7 @@ from glmdata.corpus.batches import Convert, Refused
 from glmdata.corpus.lines import json_name
 from glmdata.recipe import FinetuneSettings
 
-__all__ = ["MASKS", "Example", "converter", "example_of", "parse_example", "plain_text"]
+__all__ = ["MASKS", "Example", "converter", "example_of", "parse_example", "plain_text", "readable"]
 
 MASKS = ("[MASK]", "[sMASK]", "[gMASK]")
 """How mask tokens are written in templates and fields; a part of an example that is a number is one of them."""
@@ -57,6 +57,8 @@ class Example(NamedTuple):
     system: str = ""
     turns: list[tuple[str, str]] = []  # noqa: RUF012  (never changed)
     """Prompts and their responses."""
+    first: int = 0
+    """The first turn whose response is learned; those before are history alone."""
     parts: list[tuple[bool, str] | int] = []  # noqa: RUF012
     """Texts of the context in order, with whether they came from the record and so may be cut; the mask is a number,
     its place in MASKS."""
@@ -89,10 +91,22 @@ def converter(settings: FinetuneSettings, normalize: Normalize) -> Convert | Non
     return lambda value: example_of(value, settings, normalize)
 
 
+def readable(settings: FinetuneSettings, normalize: Normalize) -> Convert | None:
+    """What readers show records with: their texts, a line each; None for pre-training."""
+    convert = converter(settings, normalize)
+    if convert is None:
+        return None
+
+    def shown(value: object) -> str:
+        text = convert(value)
+        return plain_text(parse_example(text)) if text else ""
+
+    return shown
+
+
 def parse_example(text: str) -> Example:
     """Of what `example_of` wrote."""
-    system, turns, parts, choices, label = orjson.loads(text)
-    return Example(system, turns, parts, choices, label)
+    return Example(*orjson.loads(text))
 
 
 def plain_text(example: Example) -> str:
@@ -120,7 +134,7 @@ def _dialogue(value: Mapping[str, Any], settings: FinetuneSettings, normalize: N
     if not prompt.strip() or not response.strip():
         return None
     given = _text(value, system, normalize) if value.get(system) is not None else ""
-    return Example(system=given, turns=[*turns, (prompt, response)])
+    return Example(system=given, turns=[*turns, (prompt, response)], first=len(turns))
 
 
 def _history(value: object, field: str, normalize: Normalize) -> Iterator[tuple[str, str]]:

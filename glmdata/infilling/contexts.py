@@ -117,7 +117,7 @@ def _of_dialogues(examples: Sequence[Example], codec: Codec, room: _Room) -> lis
     places = [
         (number, turn)
         for number, example in enumerate(examples)
-        for turn in range(len(example.turns) - 1 if last else 0, len(example.turns))
+        for turn in range(len(example.turns) - 1 if last else example.first, len(example.turns))
     ]
     head = [special.cls] if settings.cls else []
     added = len(head) + 1
