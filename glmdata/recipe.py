@@ -96,9 +96,12 @@ class Recipe(Section):
             raise ValueError(f"shards.layout {self.shards.layout} holds masked text; finetune.task needs materialised")
         if spans.random_positions or spans.sentinels or spans.block_mask_ratio:
             raise ValueError("spans: random_positions, sentinels and block_mask_ratio are of pre-training alone")
-        for name in ("max_source_length", "max_target_length"):
-            if (getattr(settings, name) or 0) > self.sequence_length:
-                raise ValueError(f"finetune.{name} {getattr(settings, name)} is more than sequence_length")
+        if self.decontamination.benchmarks:
+            raise ValueError("decontamination is of pre-training alone")
+        if (settings.max_source_length or 0) > self.sequence_length - 2:
+            raise ValueError(f"finetune.max_source_length {settings.max_source_length} leaves no room for an answer")
+        if (settings.max_target_length or 0) > self.sequence_length:
+            raise ValueError(f"finetune.max_target_length {settings.max_target_length} is more than sequence_length")
         return self
 
     def fingerprint(self) -> str:

@@ -70,6 +70,8 @@ def build(
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
     if recipe.finetune.task != "none" and not tokenizer_path:
         raise ConfigError("fine-tuning goes on with a model: give its tokenizer with --tokenizer FILE.model")
+    if recipe.finetune.task != "none" and against:
+        raise ConfigError("--against is of pre-training alone: no duplicates are looked for in fine-tuning data")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
     earlier = open_earlier(against, recipe.dedupe)
     benchmarks = find_benchmarks(recipe.decontamination.benchmarks)

@@ -85,7 +85,7 @@ class _Room:
         """Tokens of an answer at most, next to a context of so many."""
         room, most = self.sequence_length - 1, self.settings.max_target_length
         kept = self.source if self.settings.pad_source else min(context, room // 2, self.source)
-        return room - kept if most is None else min(most - 2, room - (kept if self.settings.pad_source else 1))
+        return min(room - kept, room if most is None else most - 2)
 
     def context(self, answer: int) -> int:
         """Tokens of a context at most, next to an answer of so many."""

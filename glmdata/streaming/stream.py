@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glmdata.errors import ConfigError, FingerprintMismatchError, ShardError
+from glmdata.shards.choices import lay_out_choices
 from glmdata.shards.reader import Shards
 from glmdata.streaming.order import ORDER_VERSION, rows_at
 
@@ -68,6 +69,7 @@ class ShardStream(IterableDataset[Batch]):
         shuffle: bool = True,
         epochs: int | None = None,
         remask: bool = False,
+        choices: bool = False,
     ) -> None:
         """Open a build's folder.
 
@@ -80,10 +82,13 @@ class ShardStream(IterableDataset[Batch]):
             shuffle: False gives the shards' own order, every epoch.
             epochs: passes over the build; None never ends.
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
+            choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
+                choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
+                num_choices and label int64 [B]. C is the most that a row of the batch has.
 
         Raises:
             ConfigError: an argument lies outside its range.
-            ShardError: `path` holds no finished build, or one without samples.
+            ShardError: `path` holds no finished build, or one without samples, or without choices where asked for.
         """
         super().__init__()
         self.batch_size = _integer("batch_size", batch_size, 1, 1 << 24)
@@ -91,10 +96,12 @@ class ShardStream(IterableDataset[Batch]):
         self.dp_rank = _integer("dp_rank", dp_rank, 0, self.dp_world - 1)
         self.seed = _integer("seed", seed, 0, (1 << 63) - 1)
         self.epochs = None if epochs is None else _integer("epochs", epochs, 1, 1 << 31)
-        self.shuffle, self.remask = bool(shuffle), bool(remask)
+        self.shuffle, self.remask, self.choices = bool(shuffle), bool(remask), bool(choices)
         self._shards = Shards(path)
         if self._shards.rows == 0:
             raise ShardError(f"{path} holds no samples")
+        if self.choices and not self._shards.manifest.has_choices:
+            raise ShardError(f"{path}: its rows have no choices; those of recipe cloze have")
         self._consumed = 0
         self._at_end = False
         self.reduced_tokens = 0
@@ -235,7 +242,11 @@ class ShardStream(IterableDataset[Batch]):
         if padded:
             loss_mask[-padded:] = 0
         found = {name: array for name, array in columns.items() if name != "block_position_ids"}
-        return {name: torch.from_numpy(array) for name, array in (found | {"position_ids": positions}).items()}
+        found["position_ids"] = positions
+        if self.choices:
+            laid_out = lay_out_choices(self._shards, rows)._asdict()
+            found |= {name if name in ("num_choices", "label") else f"choice_{name}": a for name, a in laid_out.items()}
+        return {name: torch.from_numpy(array) for name, array in found.items()}
 
     def _lay_out(
         self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], matrices: tuple[npt.NDArray[Any], ...]
