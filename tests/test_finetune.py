@@ -30,6 +30,7 @@ SMALL = (
     "shards.rows=64",
     "shards.rows_per_record_batch=16",
 )
+EXAMPLES = Path(__file__).parents[1] / "examples" / "finetune"
 DIALOGUES, QUESTIONS, SUMMARIES = 300, 120, 80
 
 
@@ -305,6 +306,22 @@ def test_streams_give_rows_and_choices(built: dict[str, Built]) -> None:
     masked_anew = ShardStream(built["sft"].folder, batch_size=64, remask=True)
     with pytest.raises(ShardError, match="no row of masked text"):
         list(itertools.islice(masked_anew, 20))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "outcomes"),
+    [
+        ("sft", "dialogues", {"empty": 1, "kept": 7, "quarantined": 1}),
+        ("cloze", "questions", {"kept": 3, "quarantined": 1}),
+        (str(EXAMPLES / "reviews.yaml"), "reviews", {"kept": 4, "quarantined": 1}),
+        ("seq2seq", "summaries", {"kept": 3, "quarantined": 1}),
+    ],
+)
+def test_the_examples_build(corpora: Path, tmp_path: Path, recipe: str, name: str, outcomes: dict[str, int]) -> None:
+    made = run(corpora, recipe, tmp_path / "out", corpus=EXAMPLES / f"{name}.jsonl")
+    assert made.report["outcomes"] == outcomes
+    assert made.report["finetune"]["rows_with_target_cut"] == 0
+    assert list(verify(str(made.folder))) == []
 
 
 def test_why_tells_of_a_record(built: dict[str, Built], corpora: Path) -> None:
