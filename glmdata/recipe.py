@@ -63,8 +63,9 @@ class Recipe(Section):
     """Decides the order of documents and all masks."""
     sequence_length: int = Field(512, ge=16, le=65535)
     """Tokens a row after masking, constant; positions are stored as uint16."""
-    packing: Literal["concat", "document"] = "concat"
-    """concat: documents joined until the row is full. document: one document a row, long ones in several."""
+    packing: Literal["concat", "document", "segments"] = "concat"
+    """concat: documents joined until the row is full, one sample. document: one document a row, long ones in several.
+    segments: samples of a document each, masked by themselves, in a row until it is full; no document sees another."""
     corpus: CorpusSettings = CorpusSettings()
     normalization: NormalizationSettings = NormalizationSettings()
     language: LanguageSettings = LanguageSettings()
@@ -88,10 +89,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _segments_are_closed(self) -> "Recipe":
+        if self.packing == "segments" and not self.spans.document_eop:
+            raise ValueError("packing segments closes each sample by eop: leave spans.document_eop true")
+        return self
+
+    @model_validator(mode="after")
     def _fits_fine_tuning(self) -> "Recipe":
         settings, spans = self.finetune, self.spans
         if settings.task == "none":
             return self
+        if self.packing == "segments":
+            raise ValueError("packing segments is of pre-training alone: a row of fine-tuning is one answer")
         if self.shards.layout != "materialised":
             raise ValueError(f"shards.layout {self.shards.layout} holds masked text; finetune.task needs materialised")
         if spans.random_positions or spans.sentinels or spans.block_mask_ratio:

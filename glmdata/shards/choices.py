@@ -5,7 +5,7 @@ one after the other, in the same context: log probabilities of their tokens, add
 (reference section 2, "multi-token verbalizer").
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from glmdata.errors import ShardError
 from glmdata.shards.reader import Shards
 
-__all__ = ["Choices", "lay_out_choices"]
+__all__ = ["Choices", "choice_columns", "lay_out_choices"]
 
 
 class Choices(NamedTuple):
@@ -31,6 +31,12 @@ class Choices(NamedTuple):
     """[B]"""
     label: npt.NDArray[np.int64]
     """[B] the right one; its row is the row of the shard."""
+
+
+def choice_columns(shards: Shards, numbers: npt.NDArray[np.integer]) -> dict[str, npt.NDArray[Any]]:
+    """The choices of some rows as a batch names them: choice_input_ids and so on, num_choices and label."""
+    found = lay_out_choices(shards, numbers)._asdict()
+    return {name if name in ("num_choices", "label") else f"choice_{name}": array for name, array in found.items()}
 
 
 def lay_out_choices(shards: Shards, numbers: npt.NDArray[np.integer]) -> Choices:

@@ -138,10 +138,21 @@ class Manifest(_Entry):
         return isinstance(settings, dict) and settings.get("task") == "cloze"
 
     @property
-    def schema(self) -> pa.Schema:
-        """The schema of every shard."""
+    def packing(self) -> str:
+        """How rows are filled, by the recipe."""
+        return str(self.recipe.get("packing", "concat"))
+
+    @property
+    def segments(self) -> bool:
+        """Whether a row is several samples, which must not see each other."""
+        return self.packing == "segments"
+
+    def shard_schema(self, layout: str | None = None) -> pa.Schema:
+        """The schema of the build's shards; of its rows in another layout where one is given."""
         size = self.tokenizer.vocabulary_size
-        return shard_schema(self.sequence_length, size, self.layout, choices=self.has_choices)
+        return shard_schema(
+            self.sequence_length, size, layout or self.layout, segments=self.segments, choices=self.has_choices
+        )
 
     @property
     def seed(self) -> int:
@@ -164,7 +175,7 @@ class Manifest(_Entry):
     @property
     def style(self) -> Style:
         """How rows are laid out. Raises as `span_settings`."""
-        return style_of(self.tokenizer.special_tokens, self.span_settings, self.sequence_length)
+        return style_of(self.tokenizer.special_tokens, self.span_settings, self.sequence_length, self.packing)
 
     def dumps(self) -> str:
         """The text of `manifest.json`, checksum included; equal manifests have equal texts."""

@@ -29,13 +29,12 @@ from glmdata.shards.schema import (
     column_views,
     list_views,
     numpy_dtype,
-    shard_schema,
 )
 
 if TYPE_CHECKING:
-    from glmdata.infilling.remask import Unmasked
     from glmdata.infilling.spans import SpanRules
     from glmdata.infilling.style import Style
+    from glmdata.infilling.unmask import Unmasked
 
 __all__ = ["Shards"]
 
@@ -100,10 +99,8 @@ class Shards:
         """Read the manifest. Raises as Manifest.load: ShardError without a build, ShardCorruptError where damaged."""
         self.folder = os.fspath(folder)
         self.manifest = Manifest.load(folder)
-        entry, self.compact = self.manifest.tokenizer, self.manifest.layout == "compact"
-        self.schema = self.manifest.schema
-        length, choices = self.manifest.sequence_length, self.manifest.has_choices
-        self._finished = shard_schema(length, entry.vocabulary_size, choices=choices)
+        self.compact = self.manifest.layout == "compact"
+        self.schema, self._finished = self.manifest.shard_schema(), self.manifest.shard_schema("materialised")
         self._step = self.manifest.rows_per_record_batch
         entries = self.manifest.shards
         self._first_row = np.cumsum([0] + [shard.rows for shard in entries], dtype=np.int64)
@@ -168,7 +165,7 @@ class Shards:
         return batch
 
     def row(self, number: int) -> dict[str, Any]:
-        """All columns of one row: arrays [L], ints, `document_ids` as a list of bytes, other lists as arrays."""
+        """All columns of one row: arrays [L], ints, lists of numbers as arrays, `document_ids` as a list of bytes."""
         if not 0 <= number < self.rows:
             raise IndexError(f"row {number} of {self.rows}")
         place = self._place(np.array([number], np.int64))
@@ -181,11 +178,11 @@ class Shards:
             found |= {name: taken[name][0] for name in MATRIX_COLUMNS}
         else:
             found |= {name: views[name][at] for name in MATRIX_COLUMNS}
-        lists = ("sentence_ends", *(("choices", "choice_ends") if self.manifest.has_choices else ()))
-        found |= {name: batch.column(name)[at].values.to_numpy() for name in lists}
-        if self.manifest.has_choices:
-            found["label"] = batch.column("label")[at].as_py()
-        found["document_ids"] = batch.column("document_ids")[at].as_py()
+        for name in self._finished.names:
+            if name not in found:
+                value = batch.column(name)[at]
+                numbers = pa.types.is_list(value.type) and pa.types.is_integer(value.type.value_type)
+                found[name] = value.values.to_numpy() if numbers else value.as_py()
         return {name: found[name] for name in self._finished.names}
 
     def take(
@@ -233,7 +230,7 @@ class Shards:
             IndexError, ShardCorruptError, ShardError: as `take`.
             ShardError: a row has no masks to be taken off, such as those of fine-tuning.
         """
-        from glmdata.infilling.remask import Unmasked
+        from glmdata.infilling.unmask import Unmasked
 
         numbers, width = self._checked(rows), self.manifest.sequence_length
         if sentence_ends and not self._with_lists:

@@ -102,7 +102,7 @@ def _shard_problems(
         with pa.memory_map(str(locate(folder, shard.path))) as file:
             data = file.read_buffer()
         reader = pa.ipc.open_file(data)
-        if not reader.schema.equals(manifest.schema, check_metadata=True):
+        if not reader.schema.equals(manifest.shard_schema(), check_metadata=True):
             yield Problem(shard.path, "schema", "other columns than format version 1 has")
             return
         hashes = record_batch_hashes(memoryview(data))
