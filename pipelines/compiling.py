@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 
-from glmdata.kernels import are_compiled
-
 __all__ = ["Compilation"]
 
 TIMEOUT_S = 180.0
@@ -29,6 +27,8 @@ class Compilation:
 
     def start(self) -> None:
         """Begin, unless all are there; a look at one file."""
+        from glmdata.kernels import are_compiled
+
         if are_compiled() or not sys.executable:
             return
         command = [sys.executable, "-m", "glmdata.precompile", str(self._processes)]
