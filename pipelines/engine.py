@@ -245,7 +245,7 @@ class Engine:
             self._compilation.wait()
             seconds = time.monotonic() - started
             if seconds > TOLD_START_S:
-                self._progress.message(f"kernels compiled, for this machine once, in {seconds:.1f} s more")
+                self._progress.message(f"waited {seconds:.1f} s more for kernels to be compiled, once for this machine")
 
     def _start(self) -> None:
         if self._compilation is not None:
