@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from glmdata.cli.options import json_option
+
 __all__ = ["command"]
 
 
@@ -56,7 +58,7 @@ __all__ = ["command"]
     show_default=True,
     help="With --at: of the order.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@json_option
 def command(
     folder: Path,
     sample: int | None,

@@ -24,6 +24,7 @@ SPAN_TOKENS = 12
 def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
     """One sample: its text with the spans in place, both rows of positions, where it came from."""
     from glmdata.infilling.restore import restore
+    from glmdata.infilling.segments import split_segments
     from glmdata.shards.reader import Shards
     from glmdata.shards.schema import OBJECTIVES
     from glmdata.tokenization import Tokenizer
@@ -62,24 +63,19 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
         return
     entry = shards.manifest.tokenizer
     spelled = {entry.special_tokens[role]: text for role, text in entry.special_token_texts.items()}
-    _show(number, row, tokenizer, spelled, restored, objective, language, sources, all_tokens)
+    _show_head(number, row, restored, objective, language, sources)
+    samples = split_segments(row, shards.style)
+    for place, sample in enumerate(samples):
+        if len(samples) > 1:
+            click.echo(f"segment {place + 1} of {len(samples)}: length {sample['length']}, "
+                       f"context_length {sample['context_length']}")  # fmt: skip
+        _show(sample, tokenizer, spelled, restore(sample, shards.style._replace(apart=False)), all_tokens)
 
 
-def _show(
-    number: int,
-    row: dict[str, Any],
-    tokenizer: Any,
-    spelled: dict[int, str],
-    restored: Any,
-    objective: str,
-    language: str,
-    sources: list[dict[str, Any]],
-    all_tokens: bool,
+def _show_head(
+    number: int, row: dict[str, Any], restored: Any, objective: str, language: str, sources: list[dict[str, Any]]
 ) -> None:
-    import numpy as np
-    from rich.text import Text
-
-    from glmdata.cli.render import Token, counted, is_plain, make_console, span_colour, token_grid
+    from glmdata.cli.render import counted, make_console
 
     console = make_console()
     length, context = int(row["length"]), int(row["context_length"])
@@ -93,6 +89,16 @@ def _show(
         console.print(f"from {source['uri']}:{source['record']}", style="dim", markup=False)
     console.print()
 
+
+def _show(row: dict[str, Any], tokenizer: Any, spelled: dict[int, str], restored: Any, all_tokens: bool) -> None:
+    """Text with the spans in place, then Part A and Part B, of one sample."""
+    import numpy as np
+    from rich.text import Text
+
+    from glmdata.cli.render import Token, is_plain, make_console, span_colour, token_grid
+
+    console = make_console()
+    length, context = int(row["length"]), int(row["context_length"])
     plain = is_plain(console)
     place_in_b = {int(span): place for place, span in enumerate(restored.order)}
     text, last = Text(), 0

@@ -281,8 +281,9 @@ class Recipe(Section):
     """Decides the order of documents and all masks."""
     sequence_length: int = Field(512, ge=16, le=65535)
     """Tokens a row after masking, constant; positions are stored as uint16."""
-    packing: Literal["concat", "document"] = "concat"
-    """concat: documents joined until the row is full. document: one document a row, long ones in several."""
+    packing: Literal["concat", "document", "segments"] = "concat"
+    """concat: documents joined until the row is full, one sample. document: one document a row, long ones in several.
+    segments: samples of a document each, masked by themselves, in a row until it is full; no document sees another."""
     corpus: CorpusSettings = CorpusSettings()
     normalization: NormalizationSettings = NormalizationSettings()
     language: LanguageSettings = LanguageSettings()
@@ -302,6 +303,12 @@ class Recipe(Section):
             if strange:
                 wanted = ", ".join(self.balance.languages)
                 raise ValueError(f"language.{name} names {strange[0]}, but balance.languages has {wanted}")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_closed(self) -> "Recipe":
+        if self.packing == "segments" and not self.spans.document_eop:
+            raise ValueError("packing segments closes each sample by eop: leave spans.document_eop true")
         return self
 
     def fingerprint(self) -> str:

@@ -13,14 +13,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from glmdata.balance import take_turns
-from glmdata.infilling.style import style_of
+from glmdata.infilling.segments import find_segments
+from glmdata.infilling.style import Style, style_of
 from glmdata.infilling.windows import Rows, fill_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import read_columns
 from glmdata.pipelines.streams import Plan, Stretch, stretch_of
 from glmdata.recipe import ObjectiveWeights, Recipe, ShardSettings, SpanSettings
 from glmdata.shards.compact import compact_batch
-from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
+from glmdata.shards.schema import OBJECTIVES, SEGMENT_COLUMNS, make_batch, shard_schema
 from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens
 
@@ -45,7 +46,7 @@ class AssembleArguments:
     special: SpecialTokens
     vocabulary_size: int
     sequence_length: int
-    packing: Literal["concat", "document"]
+    packing: Literal["concat", "document", "segments"]
     objectives: ObjectiveWeights
     spans: SpanSettings
     seed: int
@@ -59,12 +60,14 @@ class ShardArguments:
     pieces: tuple[tuple[FileRef, int, int], ...]
     sequence_length: int
     vocabulary_size: int
+    segments: bool
     settings: ShardSettings
 
     @property
     def schema(self) -> pa.Schema:
         """Of the shard and of the files that its rows come from."""
-        return shard_schema(self.sequence_length, self.vocabulary_size, self.settings.layout)
+        size, layout = self.vocabulary_size, self.settings.layout
+        return shard_schema(self.sequence_length, size, layout, segments=self.segments)
 
 
 def assemble(
@@ -116,6 +119,7 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             pieces=tuple(pieces),
             sequence_length=recipe.sequence_length,
             vocabulary_size=vocabulary_size,
+            segments=recipe.packing == "segments",
             settings=recipe.shards,
         )
         token_bytes = 9 if recipe.shards.layout == "materialised" else 2
@@ -209,7 +213,11 @@ def write_rows_file(
             "context_length", "length", "objective",
         )
     }  # fmt: skip
-    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size)
+    style = style_of(arguments.special.by_role(), arguments.spans, arguments.sequence_length, arguments.packing)
+    size, length = arguments.vocabulary_size, arguments.sequence_length
+    schema = shard_schema(length, size, segments=style.apart)
+    if style.apart:
+        columns |= _segment_lists(columns, style)
     ends, end_offsets, documents, document_offsets = [], [0], list[bytes](), [0]
     for rows, stretch in zip(filled, stretches, strict=True):
         ends.append(rows.sentence_ends)
@@ -227,10 +235,18 @@ def write_rows_file(
         document_ids=document_ids.take(pa.array(order)),
     )
     if arguments.layout == "compact":
-        style = style_of(arguments.special.by_role(), arguments.spans, arguments.sequence_length)
-        schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size, arguments.layout)
+        schema = shard_schema(length, size, arguments.layout, segments=style.apart)
         batch = compact_batch(batch, schema, style)
     write_shard(attempt.output("rows.arrow"), schema, [batch])
+
+
+def _segment_lists(columns: dict[str, npt.NDArray[Any]], style: Style) -> dict[str, pa.ListArray]:
+    """SEGMENT_COLUMNS of finished rows."""
+    found = find_segments(columns["input_ids"], columns["block_position_ids"], columns["length"], style)
+    offsets = np.append(np.searchsorted(found.row, np.arange(len(columns["length"]))), len(found.row))
+    lists = (pa.array(values.astype(np.uint16)) for values in (found.start, found.context_length))
+    made = (pa.ListArray.from_arrays(offsets.astype(np.int32), values) for values in lists)
+    return dict(zip(SEGMENT_COLUMNS, made, strict=True))
 
 
 def write_rows(arguments: ShardArguments, attempt: Attempt) -> dict[str, Any]:

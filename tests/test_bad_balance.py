@@ -85,7 +85,7 @@ def test_a_ratio_that_leaves_less_than_a_sentence_leaves_the_language_out(
     assert made.report["tokens"]["en"] == 0
 
 
-@pytest.mark.parametrize("packing", ["concat", "document"])
+@pytest.mark.parametrize("packing", ["concat", "document", "segments"])
 @pytest.mark.parametrize("objective", ["token", "sentence", "document"])
 def test_the_shortest_rows_lose_no_token(
     small: Path, plain: Built, tmp_path: Path, packing: str, objective: str

@@ -313,6 +313,7 @@ def test_a_given_tokenizer_is_used_and_comes_along(corpus: Path, built: Built, t
     "options",
     [
         ("packing=document",),
+        ("packing=segments",),
         ("balance.languages={zh: 2, en: 1}",),
         ("dedupe.exact=false", "dedupe.near=false"),
         ("shards.compression=zstd",),

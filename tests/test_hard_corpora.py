@@ -42,7 +42,7 @@ def token_sums(made: Built) -> collections.Counter[str]:
 
 
 @pytest.mark.parametrize("per_bucket", [1 << 19, 2000, 100])
-@pytest.mark.parametrize("packing", ["concat", "document"])
+@pytest.mark.parametrize("packing", ["concat", "document", "segments"])
 def test_a_sentence_longer_than_a_bucket_loses_no_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_bucket: int, packing: str
 ) -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from corpora import write_corpus
 
@@ -12,6 +13,7 @@ from glmdata.infilling.restore import restore
 from glmdata.pipelines.build import build
 from glmdata.pipelines.local import ThreadExecutor
 from glmdata.recipe import load_recipe
+from glmdata.shards.invariants import broken_rules
 from glmdata.shards.manifest import Manifest, fingerprint_of
 from glmdata.shards.reader import Shards
 from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS
@@ -23,7 +25,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 VARIED = (
     "spans={sentinels: 9, document_eop: false, block_mask_ratio: 0.1, random_positions: true, block_positions: false}"
 )
-STYLES = {"plain": [], "varied": [VARIED]}
+STYLES = {"plain": [], "varied": [VARIED], "segments": ["packing=segments"]}
 SETTINGS = ["sequence_length=128", "tokenizer.vocabulary_size=800", "shards.rows=32", "shards.rows_per_record_batch=8"]
 
 
@@ -246,3 +248,43 @@ def test_a_compact_row_that_does_not_hang_together_is_named(builds, tmp_path, na
             list(stream_of(folder, epochs=1))
     with pytest.raises(ShardCorruptError, match="sample"):
         list(stream_of(folder, epochs=2, remask=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "rule"),
+    [
+        ("segment_starts", lambda values: [values[0], *[value + 1 for value in values[1:]]], "segment_starts are"),
+        ("segment_starts", lambda values: values[:-1], "segment_starts are"),
+        ("segment_context_lengths", lambda values: [values[0] + 1, *values[1:]], "segment_context_lengths are"),
+        ("position_ids", lambda values: list(range(len(values))), "Part A: positions are 0, 1, 2"),
+        ("loss_mask", lambda values: [0] * len(values), "Part B: loss is 1"),
+        ("sentence_ends", lambda values: [*values, 500], "sentence_ends rise"),
+    ],
+)
+def test_rules_that_rows_of_segments_break_are_named(builds, name, change, rule):
+    shards = Shards(builds["segments", "materialised"])
+    batch = shards.batch(0)
+    many = next(row for row in range(batch.num_rows) if len(batch.column("segment_starts")[row]) > 1)
+    assert list(broken_rules(batch, shards.manifest)) == []
+
+    rows = batch.column(name).to_pylist()
+    rows[many] = change(rows[many])
+    place = batch.schema.get_field_index(name)
+    damaged = batch.set_column(place, batch.schema.field(place), pa.array(rows, batch.schema.field(place).type))
+    found = dict(broken_rules(damaged, shards.manifest))
+
+    assert [told for told in found if told.startswith(rule)]
+    assert all(np.flatnonzero(bad).tolist() == [many] for bad in found.values())
+
+
+def test_batches_of_segments_say_what_sees_what(builds):
+    shards = Shards(builds["segments", "materialised"])
+    batch = next(iter(stream_of(builds["segments", "compact"], shards.rows, shuffle=False)))
+    for row in range(shards.rows):
+        stored, ids = shards.row(row), batch["segment_ids"][row].tolist()
+        starts, contexts = stored["segment_starts"].tolist(), stored["segment_context_lengths"].tolist()
+        stops = [*starts[1:], stored["length"], 128]
+        assert ids == [number for number, (a, b) in enumerate(itertools.pairwise([0, *stops])) for _ in range(a, b)]
+        ends = [start + context for start, context in zip(starts, contexts, strict=True)] + [0]
+        assert batch["segment_context_ends"][row].tolist() == [ends[number] for number in ids]
+        assert batch["context_length"][row] == contexts[0]

@@ -12,10 +12,11 @@ from test_variants import row_of, spans_settings, special_for, text_of
 from test_windows import DOCUMENT, ONLY, SENTENCE, SHARED_PAD, TOKEN, Text, article_stream, check_spans, documents
 
 from glmdata.errors import ShardCorruptError
-from glmdata.infilling.remask import Tensors, lay_out_rows, mask_again
+from glmdata.infilling.remask import mask_again
 from glmdata.infilling.restore import restore
 from glmdata.infilling.spans import span_rules
 from glmdata.infilling.style import style_of
+from glmdata.infilling.unmask import Tensors, lay_out_rows
 from glmdata.recipe import ObjectiveWeights, SpanSettings
 from glmdata.shards.compact import unmasked
 

@@ -16,9 +16,19 @@ from numpy.typing import NDArray
 
 from glmdata.infilling.style import Style
 from glmdata.kernels import njit
-from glmdata.randomness import draw_below, draw_key, draw_unit
+from glmdata.randomness import draw, draw_below, draw_key, draw_unit
 
-__all__ = ["MAX_SAMPLE_LENGTH", "Page", "Sample", "finish_row", "lay_out", "lay_out_row", "row_of"]
+__all__ = [
+    "MAX_SAMPLE_LENGTH",
+    "Page",
+    "Sample",
+    "finish_row",
+    "lay_out",
+    "lay_out_row",
+    "row_of",
+    "segment_end",
+    "segment_id",
+]
 
 MAX_SAMPLE_LENGTH = 65535
 """Positions are stored as uint16."""
@@ -123,7 +133,8 @@ def lay_out(
         sentinel_position=sentinel_position,
     )
     page = Page.empty(length)
-    context = lay_out_row(text.astype(np.uint32), bounds, ranks, mask_id, position_bias, style, page)
+    whole = (0, text.size, 0)
+    context = lay_out_row(text.astype(np.uint32), whole, bounds, ranks, mask_id, position_bias, style, page)
     end = length if closed else length - 1
     return Sample(page[0][:end], page[1][:end], page[2][:end], page[3][:end], page[4][:end], int(context))
 
@@ -149,14 +160,17 @@ def _integers(values: object, name: str) -> NDArray[np.int64]:
 
 
 @njit(nogil=True, cache=True)
-def lay_out_row(tokens, spans, order, mask_id, bias, style, page):  # type: ignore[no-untyped-def]
+def lay_out_row(tokens, part, spans, order, mask_id, bias, style, page):  # type: ignore[no-untyped-def]
     """Kernel of `lay_out`: writes the first N + 2K places of the page, returns the context length.
 
-    tokens uint32[N]; spans int64[K, 2] and order int64[K], not checked here; bias is added to the first positions.
+    A part is (first, end, before): the N tokens [first, end) of uint32 `tokens`, whose spans int64[K, 2] count from the
+    row's first token and order int64[K] from the row's first span, `before` of which belong to earlier parts. They are
+    not checked here; bias is added to the first positions.
     """
     input_ids, target_ids, loss_mask, position_ids, block_position_ids = page
+    first, end, before = part
     places = np.empty(len(spans), np.int64)
-    at, last = 0, 0
+    at, last = 0, first
     for k in range(len(spans)):
         for i in range(last, spans[k, 0]):
             input_ids[at] = tokens[i]
@@ -165,20 +179,20 @@ def lay_out_row(tokens, spans, order, mask_id, bias, style, page):  # type: igno
         places[k] = at
         at += 1
         last = spans[k, 1]
-    for i in range(last, len(tokens)):
+    for i in range(last, end):
         input_ids[at] = tokens[i]
         at += 1
     context_length = at
     if style.sentinels > 0:
         for rank in range(1, len(spans)):
-            input_ids[places[order[rank]]] = style.first_sentinel + 2 * rank - 2
+            input_ids[places[order[rank] - before]] = style.first_sentinel + 2 * rank - 2
     for i in range(context_length):
         target_ids[i] = input_ids[i]
         loss_mask[i] = 0
         position_ids[i] = bias + i
         block_position_ids[i] = 0
     for rank in range(len(spans)):
-        k = order[rank]
+        k = order[rank] - before
         input_ids[at] = style.sop if rank == 0 or style.sentinels == 0 else style.first_sentinel + 2 * rank - 1
         for i in range(spans[k, 0], spans[k, 1]):
             target_ids[at] = tokens[i]
@@ -195,36 +209,92 @@ def lay_out_row(tokens, spans, order, mask_id, bias, style, page):  # type: igno
     return context_length
 
 
+@njit(nogil=True, cache=True, inline="always")
+def segment_id(sample_id, segment):  # type: ignore[no-untyped-def]
+    """What the draws of a row's segment 0, 1, ... are keyed by; a row of one segment is as one without segments."""
+    return sample_id if segment == 0 else draw(sample_id, segment)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def segment_end(tokens, start, style):  # type: ignore[no-untyped-def]
+    """Where the part that starts there ends, in a row before masking: at the next cls if documents stand apart."""
+    end = len(tokens)
+    if style.apart:
+        end = start + 1
+        while end < len(tokens) and tokens[end] != style.cls:
+            end += 1
+    return end
+
+
 @njit(nogil=True, cache=True)
 def finish_row(tokens, spans, order, objective, closed, sample_id, keys, style, page):  # type: ignore[no-untyped-def]
-    """Lay out a row of shards and fill it up; returns (context length, length). Arguments as in `lay_out_row`.
+    """Lay out a row of shards and fill it up; returns (context length, length), the first segment's and the row's.
 
-    What the style draws at random it draws by (keys, sample id). `closed` is as in `lay_out`.
+    Arguments as in `lay_out_row`. What the style draws at random it draws by (keys, segment). `closed` is as in
+    `lay_out`.
     """
     input_ids, target_ids, loss_mask, position_ids, block_position_ids = page
-    length = len(tokens) + 2 * len(spans) - (0 if closed else 1)
-    bias = 0
-    if style.random_positions:
-        last = len(tokens) + len(spans) - 1
-        for k in range(len(spans)):
-            last -= spans[k, 1] - spans[k, 0]
-        bias = draw_below(draw_key(keys.positions, sample_id), 0, len(input_ids) - last)
-    context_length = lay_out_row(tokens, spans, order, style.mask_ids[objective], bias, style, page)
-    if style.block_mask_ratio > 0 and objective == 0:
-        key = draw_key(keys.corruption, sample_id)
-        at = context_length
-        for k in order:
-            for i in range(at + 1, at + 1 + spans[k, 1] - spans[k, 0]):
-                if draw_unit(key, i) < style.block_mask_ratio:
-                    input_ids[i] = style.dblock
-            at += spans[k, 1] - spans[k, 0] + 1
-    for i in range(length, len(input_ids)):
+    width = len(input_ids)
+    context_length, length = 0, 0
+    segment, start, first = 0, 0, 0
+    while start < len(tokens):
+        end = segment_end(tokens, start, style)
+        last = len(spans)
+        if style.apart:
+            last = first
+            while last < len(spans) and spans[last, 0] < end:
+                last += 1
+        context, size = _finish_segment(
+            tokens,
+            (start, end, first),
+            spans[first:last],
+            order[first:last],
+            objective,
+            segment_id(sample_id, segment),
+            keys,
+            style,
+            width,
+            Page(
+                input_ids[length:],
+                target_ids[length:],
+                loss_mask[length:],
+                position_ids[length:],
+                block_position_ids[length:],
+            ),
+        )
+        context_length = context if segment == 0 else context_length
+        length += size
+        segment, start, first = segment + 1, end, last
+    length -= 0 if closed else 1
+    for i in range(length, width):
         input_ids[i] = style.pad
         target_ids[i] = 0
         loss_mask[i] = 0
         position_ids[i] = 0
         block_position_ids[i] = 0
     return context_length, length
+
+
+@njit(nogil=True, cache=True)
+def _finish_segment(tokens, part, spans, order, objective, identity, keys, style, width, page):  # type: ignore[no-untyped-def]
+    """Lay out one part of a row, its inputs corrupted where the style says so; returns (context length, length)."""
+    bias = 0
+    if style.random_positions:
+        last = part[1] - part[0] + len(spans) - 1
+        for k in range(len(spans)):
+            last -= spans[k, 1] - spans[k, 0]
+        bias = draw_below(draw_key(keys.positions, identity), 0, width - last)
+    context_length = lay_out_row(tokens, part, spans, order, style.mask_ids[objective], bias, style, page)
+    if style.block_mask_ratio > 0 and objective == 0:
+        key = draw_key(keys.corruption, identity)
+        at = context_length
+        for rank in range(len(order)):
+            k = order[rank] - part[2]
+            for i in range(at + 1, at + 1 + spans[k, 1] - spans[k, 0]):
+                if draw_unit(key, i) < style.block_mask_ratio:
+                    page.input_ids[i] = style.dblock
+            at += spans[k, 1] - spans[k, 0] + 1
+    return context_length, part[1] - part[0] + 2 * len(spans)
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from glmdata.infilling.segments import split_segments
 from glmdata.infilling.style import Style
 
 __all__ = ["Restored", "restore"]
@@ -31,10 +32,20 @@ def restore(row: Mapping[str, Any], style: Style) -> Restored:
     """Undo `finish_row`; `row` has the columns of a shard by name, arrays [L] and integers.
 
     Example: input a [M] d | sop b c, targets a [M] d | b c eop, positions 0 1 2 1 1 1 -> a b c d, span [1, 3).
+    Segments are restored one by one and joined; `order` is then that of the first, of the second, and so on.
     """
-    context, length = int(row["context_length"]), int(row["length"])
+    parts, tokens, spans = list[Restored](), 0, 0
+    for sample in split_segments(row, style):
+        part = _restore(sample, style)
+        parts.append(Restored(part.tokens, part.spans + tokens, part.order + spans))
+        tokens, spans = tokens + len(part.tokens), spans + len(part.order)
+    return Restored(*(np.concatenate(joined) for joined in zip(*parts, strict=True)))
+
+
+def _restore(sample: Mapping[str, Any], style: Style) -> Restored:
+    context, length = int(sample["context_length"]), int(sample["length"])
     ids, targets, positions = (
-        np.asarray(row[name][:length]).astype(np.int64) for name in ("input_ids", "target_ids", "position_ids")
+        np.asarray(sample[name][:length]).astype(np.int64) for name in ("input_ids", "target_ids", "position_ids")
     )
     starts = np.flatnonzero(np.isin(ids[context:], style.all_sop_ids())) + context
     stops = np.append(starts[1:], length)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glmdata.infilling.layout import finish_row, row_of
+from glmdata.infilling.layout import finish_row, row_of, segment_id
 from glmdata.infilling.spans import (
     document_span,
     draw_lengths,
@@ -23,6 +23,7 @@ from glmdata.randomness import draw_key, draw_unit
 __all__ = [
     "CUT_SHARE",
     "DOCUMENT",
+    "MIN_SEQUENCE_LENGTH",
     "SENTENCE",
     "TOKEN",
     "Packing",
@@ -41,6 +42,13 @@ CUT_SHARE = 16
 most 0.3 / 16 = 1.9 % of the room, whatever their density, so that rows stay more than 97 % full."""
 
 
+STRATA = 64
+"""Samples whose objectives are drawn together."""
+
+MIN_SEQUENCE_LENGTH = 16
+"""Room for cls, some text, eos and a span at any mask ratio that a recipe allows."""
+
+
 class Stretch(NamedTuple):
     """The text: documents joined, read-only arrays; `complete` where the last document truly ends."""
 
@@ -51,9 +59,13 @@ class Stretch(NamedTuple):
 
 
 class Packing(NamedTuple):
-    """What a row is; weights are the cumulated weights of the three objectives."""
+    """What a row is; weights are the cumulated weights of the three objectives.
+
+    joined: several documents are one sample; apart: several samples, a document each, are one row.
+    """
 
     joined: bool
+    apart: bool
     sequence_length: int
     weights: NDArray[np.float64]
     first_sample_id: np.uint64
@@ -152,58 +164,102 @@ def list_sentences(runs, ends, sentence, sentences):  # type: ignore[no-untyped-
     return count
 
 
+class _Scratch(NamedTuple):
+    """Room for one window's runs [L, 3], sentences [L, 2] and drawn lengths [L]."""
+
+    runs: NDArray[np.int64]
+    sentences: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
 @njit(nogil=True, cache=True)
 def plan_rows(stretch, packing, rules, keys, plan):  # type: ignore[no-untyped-def]
-    """Decide text, spans and order of every row; returns the number of rows."""
-    width, weights = packing.sequence_length, packing.weights
-    runs = np.empty((width, 3), np.int64)
-    sentences = np.empty((width, 2), np.int64)
-    lengths = np.empty(width, np.int64)
+    """Decide text, spans and order of every row; returns the number of rows.
+
+    Objectives are drawn in strata: of the STRATA samples that share id // STRATA each has another part of [0, 1), in
+    random order, so that shares are the recipe's within a sample or two in each such run, not only on average.
+
+    Documents apart: segments are added while there is room for one. A row ends behind a document that goes on in the
+    next one, and before one that would be cut for less than a CUT_SHARE of the row.
+    """
+    width, offsets = packing.sequence_length, stretch.document_offsets
+    scratch = _Scratch(np.empty((width, 3), np.int64), np.empty((width, 2), np.int64), np.empty(width, np.int64))
+    strata = np.empty(STRATA, np.int64)
     row, first = 0, 0
     cursor = (np.int64(0), np.int64(0), np.int64(0))
-    while cursor[1] < len(stretch.document_offsets) - 1:
+    while cursor[1] < len(offsets) - 1:
         sample_id = packing.first_sample_id + np.uint64(row)
-        place_key = draw_key(keys.places, sample_id)
-        pick = draw_unit(draw_key(keys.objective, sample_id), 0) * weights[2]
-        objective = TOKEN if pick < weights[0] else SENTENCE if pick < weights[1] else DOCUMENT
-        spans = plan.spans[first:]
-        drawn, capacity = 0, width - 2
-        if objective == TOKEN:
-            drawn, capacity = draw_lengths(draw_key(keys.lengths, sample_id), rules, width, lengths)
-        while True:
-            found, size, behind = _cut_window(stretch, packing.joined, capacity, cursor, runs)
-            count, reduced, closed = 1, 0, True
-            if objective == TOKEN:
-                count, missing = lengths_for(lengths[:drawn], rules, size)
-                count, reduced = token_spans(place_key, lengths[:count], runs[:found], spans)
-                reduced += missing
-            elif objective == SENTENCE:
-                listed = list_sentences(runs[:found], stretch.sentence_ends, cursor[2], sentences)
-                count, reduced = sentence_spans(place_key, sentences[:listed], size, rules, spans)
-            else:
-                closed = document_span(place_key, runs[:found], size, rules, spans)
-            over = size + 2 * count - width
-            if over <= 0:
-                break
-            # Fewer tokens need fewer spans in proportion, so each one taken away makes room for 1 + 2 count / size.
-            capacity = size - max(1, over * size // (size + 2 * count))
-        order = plan.order[first : first + count]
-        shuffle_order(draw_key(keys.order, sample_id), order)
-        if not rules.shuffle:
-            for k in range(count):
-                order[k] = k
-        plan.size[row] = size
+        slot = np.int64(sample_id % np.uint64(STRATA))
+        objective_key = draw_key(keys.objective, sample_id // np.uint64(STRATA))
+        if row == 0 or slot == 0:
+            shuffle_order(objective_key, strata)
+        pick = (strata[slot] + draw_unit(objective_key, STRATA + slot)) / STRATA * packing.weights[2]
+        objective = TOKEN if pick < packing.weights[0] else SENTENCE if pick < packing.weights[1] else DOCUMENT
         plan.objective[row] = objective
-        plan.closed[row] = closed
         plan.document_first[row] = cursor[1]
-        plan.document_last[row] = behind[1] + (behind[0] > stretch.document_offsets[behind[1]])
-        cursor, first, row = behind, first + count, row + 1
+        segment, total, spans, room = 0, 0, 0, width
+        while segment == 0 or (packing.apart and room >= MIN_SEQUENCE_LENGTH and cursor[1] < len(offsets) - 1):
+            at = first + spans
+            count, size, reduced, closed, behind = _plan_segment(
+                stretch, packing.joined, objective, segment_id(sample_id, segment), room, cursor, rules, keys, scratch,
+                plan.spans[at:], plan.order[at:],
+            )  # fmt: skip
+            cut = behind[0] > offsets[behind[1]]
+            if segment > 0 and cut and room * CUT_SHARE < width:
+                break
+            for k in range(at, at + count):
+                plan.counts[1, objective] += plan.spans[k, 1] - plan.spans[k, 0]
+                plan.spans[k, 0] += total
+                plan.spans[k, 1] += total
+                plan.order[k] += spans
+            plan.counts[0, objective] += count
+            plan.counts[2, objective] += reduced
+            plan.closed[row] = closed
+            plan.document_last[row] = behind[1] + cut
+            cursor, segment = behind, segment + 1
+            total, spans, room = total + size, spans + count, 0 if cut else room - size - 2 * count
+        first, row = first + spans, row + 1
         plan.text[row], plan.sentence[row], plan.span[row] = cursor[0], cursor[2], first
-        plan.counts[0, objective] += count
-        for k in range(count):
-            plan.counts[1, objective] += spans[k, 1] - spans[k, 0]
-        plan.counts[2, objective] += reduced
+        plan.size[row - 1] = total
     return row
+
+
+@njit(nogil=True, cache=True)
+def _plan_segment(  # type: ignore[no-untyped-def]
+    stretch, joined, objective, identity, room, cursor, rules, keys, scratch, spans, order
+):
+    """Text, spans and order of one sample of at most `room` tokens after masking.
+
+    Returns (spans, tokens before masking, tokens not masked as wanted, whether the last span has an eop, the cursor
+    behind the text). Spans count from the sample's start.
+    """
+    runs, sentences, lengths = scratch
+    place_key = draw_key(keys.places, identity)
+    drawn, capacity = 0, room - 2
+    if objective == TOKEN:
+        drawn, capacity = draw_lengths(draw_key(keys.lengths, identity), rules, room, lengths)
+    while True:
+        found, size, behind = _cut_window(stretch, joined, capacity, cursor, runs)
+        count, reduced, closed = 1, 0, True
+        if objective == TOKEN:
+            count, missing = lengths_for(lengths[:drawn], rules, size)
+            count, reduced = token_spans(place_key, lengths[:count], runs[:found], spans)
+            reduced += missing
+        elif objective == SENTENCE:
+            listed = list_sentences(runs[:found], stretch.sentence_ends, cursor[2], sentences)
+            count, reduced = sentence_spans(place_key, sentences[:listed], size, rules, spans)
+        else:
+            closed = document_span(place_key, runs[:found], size, rules, spans)
+        over = size + 2 * count - room
+        if over <= 0:
+            break
+        # Fewer tokens need fewer spans in proportion, so each one taken away makes room for 1 + 2 count / size.
+        capacity = size - max(1, over * size // (size + 2 * count))
+    shuffle_order(draw_key(keys.order, identity), order[:count])
+    if not rules.shuffle:
+        for k in range(count):
+            order[k] = k
+    return count, size, reduced, closed, behind
 
 
 @njit(nogil=True, cache=True)

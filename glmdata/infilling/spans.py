@@ -9,6 +9,7 @@ Legend: R runs of a row, int64[R, 3] = first place, end place (exclusive), offse
 K spans, int64[K, 2] = first place, end place, in text order.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,7 @@ __all__ = [
     "SpanRules",
     "document_span",
     "draw_lengths",
+    "epoch_keys",
     "length_distribution",
     "lengths_for",
     "mask_budget",
@@ -86,6 +88,18 @@ def span_keys(seed: int, epoch: int = 0) -> SpanKeys:
     """Purpose keys of a build's seed; of epochs after the first for masks made anew."""
     end = f"/epoch {epoch}" if epoch else ""
     return SpanKeys(*(purpose_key(seed, f"infilling/{purpose}{end}") for purpose in SpanKeys._fields))
+
+
+@functools.lru_cache(maxsize=64)
+def _span_keys(seed: int, epoch: int) -> SpanKeys:
+    return span_keys(seed, epoch)
+
+
+def epoch_keys(seed: int, epochs: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """[E, 6] keys of the distinct epochs (of epoch 0 the build's own), and which of them each row has."""
+    distinct = sorted(set(epochs.tolist()))
+    keys = np.array([_span_keys(seed, epoch) for epoch in distinct], np.uint64).reshape(-1, len(SpanKeys._fields))
+    return keys, np.searchsorted(distinct, epochs)
 
 
 def length_distribution(length_lambda: float) -> NDArray[np.float64]:

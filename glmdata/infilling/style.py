@@ -8,6 +8,9 @@ sentinels          sentinel_token: spans have mask and sop tokens of their own, 
 block_mask_ratio   block_mask_prob: inputs of Part B at token level are replaced by [dBLOCK], targets are not
 document_eop       where false a document-level suffix is closed by the text's own eos, not by eop
 
+With `packing: segments` a row is several samples one behind the other, a document each (`apart`): in the row before
+masking a segment goes from a cls to the next, in the finished one it has a Part A and a Part B of its own.
+
 Targets are never changed by any of them, so that every row can be unmasked.
 """
 
@@ -44,6 +47,8 @@ class Style(NamedTuple):
     first_sentinel: int = 0
     """Mask id of the second span of Part B, the next id its sop; the third span has the two ids behind, and so on."""
     sentinel_position: int = 0
+    apart: bool = False
+    """Whether each document of a row is a segment of its own."""
 
     def all_mask_ids(self) -> list[int]:
         """Ids of mask tokens of any kind."""
@@ -55,8 +60,8 @@ class Style(NamedTuple):
         return [self.sop, *range(self.first_sentinel + 1, self.first_sentinel + 2 * self.sentinels, 2)]
 
 
-def style_of(special: Mapping[str, int], spans: "SpanSettings", sequence_length: int) -> Style:
-    """The style of a build: ids by role, as in its manifest, its recipe's settings and row length."""
+def style_of(special: Mapping[str, int], spans: "SpanSettings", sequence_length: int, packing: str = "concat") -> Style:
+    """The style of a build: ids by role, as in its manifest, its recipe's settings, row length and packing."""
     return Style(
         sop=special["sop"],
         eop=special["eop"],
@@ -71,4 +76,5 @@ def style_of(special: Mapping[str, int], spans: "SpanSettings", sequence_length:
         sentinels=spans.sentinels,
         first_sentinel=special.get("mask1", 0),
         sentinel_position=sequence_length,
+        apart=packing == "segments",
     )

@@ -15,17 +15,17 @@ from glmdata.shards.schema import (
     COMPACT_COLUMNS,
     MATRIX_COLUMNS,
     SCALAR_COLUMNS,
+    SEGMENT_COLUMNS,
     ListView,
     column_views,
     list_views,
     make_batch,
     numpy_dtype,
-    shard_schema,
 )
 
 if TYPE_CHECKING:
-    from glmdata.infilling.remask import Unmasked
     from glmdata.infilling.style import Style
+    from glmdata.infilling.unmask import Unmasked
     from glmdata.shards.manifest import Manifest
 
 __all__ = ["Source", "compact_batch", "expand_batch", "gather", "gather_ends", "matrices", "unmasked"]
@@ -58,8 +58,14 @@ def compact_batch(batch: pa.RecordBatch, schema: pa.Schema, style: "Style") -> p
         "span_ends": _lists(rows.spans[spans][:, 1].astype(np.uint16), rows.num_spans),
         "span_order": _lists(rows.order[ranks].astype(np.uint16), rows.num_spans),
     }
-    kept = {name: batch.column(name) for name in ("sentence_ends", "document_ids")}
-    return make_batch(schema, **{name: views[name].copy() for name in SCALAR_COLUMNS}, **lists, **kept)
+    scalars = {name: views[name].copy() for name in SCALAR_COLUMNS}
+    return make_batch(schema, **scalars, **lists, **_kept(batch))
+
+
+def _kept(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Lists that both layouts have."""
+    names = ("sentence_ends", "document_ids", *SEGMENT_COLUMNS)
+    return {name: batch.column(name) for name in names if name in batch.schema.names}
 
 
 def _lists(values: npt.NDArray[Any], sizes: npt.NDArray[np.int64]) -> pa.ListArray:
@@ -69,7 +75,7 @@ def _lists(values: npt.NDArray[Any], sizes: npt.NDArray[np.int64]) -> pa.ListArr
 
 def unmasked(views: Views, width: int, style: "Style") -> "Unmasked":
     """Finished rows before masking. Raises ValueError naming the first that cannot be undone."""
-    from glmdata.infilling.remask import Unmasked, unmask
+    from glmdata.infilling.unmask import Unmasked, unmask
 
     rows = Unmasked.empty(len(views["length"]), width)
     rows.objective[:] = views["objective"]
@@ -135,7 +141,7 @@ def gather_ends(sources: Sequence[Source], rows: "Unmasked") -> None:
 
 def matrices(rows: "Unmasked", style: "Style", seed: int) -> Views:
     """MATRIX_COLUMNS of rows as they were built, and both lengths. Raises ShardCorruptError where one is unsound."""
-    from glmdata.infilling.remask import Tensors, lay_out_rows
+    from glmdata.infilling.unmask import Tensors, lay_out_rows
 
     tensors = Tensors.empty(*rows.tokens.shape)
     lengths = lay_out_rows(rows, np.zeros(len(rows.size), np.int64), style, seed, tensors)
@@ -146,13 +152,13 @@ def matrices(rows: "Unmasked", style: "Style", seed: int) -> Views:
 
 def expand_batch(batch: pa.RecordBatch, manifest: "Manifest") -> pa.RecordBatch:
     """A compact batch's rows, materialised. Raises ShardCorruptError where one is unsound."""
-    from glmdata.infilling.remask import Unmasked
+    from glmdata.infilling.unmask import Unmasked
 
     views, lists = column_views(batch), list_views(batch)
     rows = Unmasked.empty(batch.num_rows, manifest.sequence_length)
     everything = range(batch.num_rows)
     gather([Source(views, lists, everything, everything)], rows)
-    schema = shard_schema(manifest.sequence_length, manifest.tokenizer.vocabulary_size)
+    schema = manifest.shard_schema("materialised")
     made = matrices(rows, manifest.style, manifest.seed)
     columns = {
         name: np.ascontiguousarray(made[name], numpy_dtype(schema.field(name).type.value_type))
@@ -161,5 +167,5 @@ def expand_batch(batch: pa.RecordBatch, manifest: "Manifest") -> pa.RecordBatch:
     for name in ("context_length", "length"):
         if not np.array_equal(made[name], views[name]):
             raise ShardCorruptError(f"{name} is not that of the text and spans")
-    kept = {name: batch.column(name) for name in ("sentence_ends", "document_ids")}
-    return make_batch(schema, **{name: views[name].copy() for name in SCALAR_COLUMNS}, **columns, **kept)
+    scalars = {name: views[name].copy() for name in SCALAR_COLUMNS}
+    return make_batch(schema, **scalars, **columns, **_kept(batch))

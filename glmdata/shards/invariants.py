@@ -5,16 +5,17 @@ glmdata.infilling.layout for what makes such rows, glmdata.infilling.style for w
 N rows, L columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from glmdata.infilling.segments import Segments, find_segments
 from glmdata.infilling.style import Style
 from glmdata.shards.manifest import Manifest
-from glmdata.shards.schema import OBJECTIVES, column_views
+from glmdata.shards.schema import MATRIX_COLUMNS, OBJECTIVES, SCALAR_COLUMNS, SEGMENT_COLUMNS, column_views
 
 __all__ = ["broken_rules"]
 
@@ -25,8 +26,12 @@ _FREE_LOSS = OBJECTIVES.index("sft")
 """From this objective on, loss may leave out tokens of Part B."""
 
 
+SEGMENTS_AT_ONCE = 256
+"""Samples whose rules are looked at together: 40 MB at 2,048."""
+
+
 class _Rows(NamedTuple):
-    """A record batch taken apart."""
+    """Samples taken apart."""
 
     ids: Matrix
     targets: Matrix
@@ -55,24 +60,73 @@ def broken_rules(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[tuple[st
 
     The batch has the build's schema and passed `validate(full=True)`; its values may be anything.
     """
-    special, settings, style = manifest.tokenizer.special_tokens, manifest.span_settings, manifest.style
-    rows = _take_apart(batch, style, document_eop=settings.document_eop)
-    views = column_views(batch)
-    for rule, bad in (
-        *_values(rows, manifest, views["language"]),
-        *_part_a(rows, style),
-        *_part_b(rows, special, style),
-        *_targets(rows, style),
-        *_spans(rows, style),
-        *_lists(rows, batch),
-    ):
-        broken: Mask = bad.any(axis=1, keepdims=True).ravel() if bad.ndim == 2 else bad
-        if broken.any():
-            yield rule, broken
+    views, style = column_views(batch), manifest.style
+    segments = find_segments(views["input_ids"], views["block_position_ids"], views["length"], style)
+    text = np.zeros(batch.num_rows, np.int64)
+    broken: dict[str, Mask] = {}
+
+    def note(found: Iterable[tuple[str, Mask]], owner: npt.NDArray[np.int64]) -> None:
+        for rule, bad in found:
+            wrong = bad.any(axis=1) if bad.ndim == 2 else bad
+            if wrong.any():
+                broken.setdefault(rule, np.zeros(batch.num_rows, np.bool_))[owner[wrong]] = True
+
+    every = np.arange(batch.num_rows)
+    for first in range(0, len(segments.row), SEGMENTS_AT_ONCE):
+        some = Segments(*(values[first : first + SEGMENTS_AT_ONCE] for values in segments))
+        wide = _samples(views, some, style, manifest.tokenizer.special_tokens["pad"])
+        rows = _take_apart(wide, style, document_eop=manifest.span_settings.document_eop)
+        np.add.at(text, some.row, rows.length - 2 * rows.num_spans + rows.open)
+        note(_sample_rules(rows, manifest), some.row)
+    note([("language indexes the manifest's languages", views["language"] >= len(manifest.languages))], every)
+    note(_lists(text, batch), every)
+    if style.apart:
+        note(_segments(segments, views, batch, style), every)
+    yield from broken.items()
 
 
-def _take_apart(batch: pa.RecordBatch, style: Style, *, document_eop: bool) -> _Rows:
-    wide = {name: view.astype(np.int64) for name, view in column_views(batch).items()}
+def _samples(views: Mapping[str, npt.NDArray[Any]], some: Segments, style: Style, pad: int) -> dict[str, Matrix]:
+    """The columns of the segments as if each were a row of its own; the last of a row has the row's padding."""
+    wide = {name: views[name][some.row].astype(np.int64) for name in (*MATRIX_COLUMNS, *SCALAR_COLUMNS)}
+    if not style.apart:
+        return wide
+    width = wide["input_ids"].shape[1]
+    places = some.start[:, None] + np.arange(width)
+    inner = some.start + some.length < wide["length"]
+    outside = (places >= width) | (inner[:, None] & (np.arange(width) >= some.length[:, None]))
+    for name in MATRIX_COLUMNS:
+        moved = np.take_along_axis(wide[name], np.minimum(places, width - 1), axis=1)
+        wide[name] = np.where(outside, pad if name == "input_ids" else 0, moved)
+    sops = np.isin(wide["input_ids"], style.all_sop_ids())
+    wide["context_length"] = np.where(sops.any(axis=1), sops.argmax(axis=1), width)
+    wide["length"] = np.where(inner, some.length, wide["length"] - some.start)
+    return wide
+
+
+def _sample_rules(rows: _Rows, manifest: Manifest) -> Iterator[tuple[str, Mask]]:
+    yield from _values(rows, manifest)
+    yield from _part_a(rows, manifest.style)
+    yield from _part_b(rows, manifest.tokenizer.special_tokens, manifest.style)
+    yield from _targets(rows, manifest.style)
+    yield from _spans(rows, manifest.style)
+
+
+def _segments(
+    found: Segments, views: Mapping[str, npt.NDArray[Any]], batch: pa.RecordBatch, style: Style
+) -> Iterator[tuple[str, Mask]]:
+    yield "a segment begins with cls", views["input_ids"][:, 0] != style.cls
+    for name, values in zip(SEGMENT_COLUMNS, (found.start, found.context_length), strict=True):
+        column, wrong = batch.column(name), np.zeros(batch.num_rows, np.bool_)
+        sizes, listed = np.diff(column.offsets.to_numpy()), column.flatten().to_numpy()
+        wrong |= sizes != np.bincount(found.row, minlength=batch.num_rows)
+        if not wrong.any():
+            wrong[found.row[listed != values]] = True
+        yield f"{name} are those of the row", wrong
+    first = np.searchsorted(found.row, np.arange(batch.num_rows))
+    yield "context_length is that of the first segment", views["context_length"] != found.context_length[first]
+
+
+def _take_apart(wide: dict[str, Matrix], style: Style, *, document_eop: bool) -> _Rows:
     ids, context, length = wide["input_ids"], wide["context_length"], wide["length"]
     column = np.arange(ids.shape[1])
     in_a = column < context[:, None]
@@ -115,14 +169,13 @@ def _before(values: Matrix) -> Matrix:
     return moved
 
 
-def _values(rows: _Rows, manifest: Manifest, language: npt.NDArray[Any]) -> Iterator[tuple[str, Mask]]:
+def _values(rows: _Rows, manifest: Manifest) -> Iterator[tuple[str, Mask]]:
     size, width = manifest.tokenizer.vocabulary_size, rows.ids.shape[1]
     pad = manifest.tokenizer.special_tokens["pad"]
     wrong = (rows.context < 1) | (rows.context >= rows.length) | (rows.length > width)
     yield "0 < context_length < length <= sequence_length", wrong
     yield "ids lie below vocabulary_size", (rows.ids >= size) | (rows.targets >= size)
     yield "objective is a known code", rows.objective >= len(OBJECTIVES)
-    yield "language indexes the manifest's languages", language >= len(manifest.languages)
     filled = (rows.ids != pad) | (rows.positions != 0) | (rows.blocks != 0) | (rows.loss != 0)
     yield "padding is the pad id, zeros elsewhere", rows.padding & filled
     yield "padding's targets are zero or the pad id", rows.padding & (rows.targets != 0) & (rows.targets != pad)
@@ -199,13 +252,13 @@ def _sentinels(rows: _Rows, style: Style) -> Iterator[tuple[str, Mask]]:
     yield "mask tokens are those of the spans", ordered != wanted
 
 
-def _lists(rows: _Rows, batch: pa.RecordBatch) -> Iterator[tuple[str, Mask]]:
+def _lists(text: npt.NDArray[np.int64], batch: pa.RecordBatch) -> Iterator[tuple[str, Mask]]:
+    """`text` [N] tokens before masking."""
     column = batch.column("sentence_ends")
     offsets = column.offsets.to_numpy().astype(np.int64)
     ends = column.flatten().to_numpy().astype(np.int64)
-    owner = np.repeat(np.arange(len(rows.ids)), np.diff(offsets))
-    wrong = np.zeros(len(rows.ids), np.bool_)
-    text = rows.length - 2 * rows.num_spans + rows.open
+    owner = np.repeat(np.arange(batch.num_rows), np.diff(offsets))
+    wrong = np.zeros(batch.num_rows, np.bool_)
     wrong[owner[(ends < 1) | (ends > text[owner])]] = True
     wrong[owner[1:][(np.diff(ends) <= 0) & (np.diff(owner) == 0)]] = True
     yield "sentence_ends rise and lie in the text", wrong

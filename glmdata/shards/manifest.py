@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import xxhash
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glmdata.errors import ShardCorruptError, ShardError
 from glmdata.infilling.style import Style, style_of
 from glmdata.recipe import SpanSettings
-from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS
+from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS, shard_schema
 
 __all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
 
@@ -131,6 +132,21 @@ class Manifest(_Entry):
         return str(found)
 
     @property
+    def packing(self) -> str:
+        """How rows are filled, by the recipe."""
+        return str(self.recipe.get("packing", "concat"))
+
+    @property
+    def segments(self) -> bool:
+        """Whether a row is several samples, which must not see each other."""
+        return self.packing == "segments"
+
+    def shard_schema(self, layout: str | None = None) -> pa.Schema:
+        """The schema of the build's shards; of its rows in another layout where one is given."""
+        size = self.tokenizer.vocabulary_size
+        return shard_schema(self.sequence_length, size, layout or self.layout, segments=self.segments)
+
+    @property
     def seed(self) -> int:
         """The build's seed."""
         found = self.recipe.get("seed")
@@ -151,7 +167,7 @@ class Manifest(_Entry):
     @property
     def style(self) -> Style:
         """How rows are laid out. Raises as `span_settings`."""
-        return style_of(self.tokenizer.special_tokens, self.span_settings, self.sequence_length)
+        return style_of(self.tokenizer.special_tokens, self.span_settings, self.sequence_length, self.packing)
 
     def dumps(self) -> str:
         """The text of `manifest.json`, checksum included; equal manifests have equal texts."""

@@ -25,17 +25,17 @@ from glmdata.shards.manifest import Manifest, ShardEntry, locate
 from glmdata.shards.schema import (
     MATRIX_COLUMNS,
     SCALAR_COLUMNS,
+    SEGMENT_COLUMNS,
     ListView,
     column_views,
     list_views,
     numpy_dtype,
-    shard_schema,
 )
 
 if TYPE_CHECKING:
-    from glmdata.infilling.remask import Unmasked
     from glmdata.infilling.spans import SpanRules
     from glmdata.infilling.style import Style
+    from glmdata.infilling.unmask import Unmasked
 
 __all__ = ["Shards"]
 
@@ -100,9 +100,8 @@ class Shards:
         """Read the manifest. Raises as Manifest.load: ShardError without a build, ShardCorruptError where damaged."""
         self.folder = os.fspath(folder)
         self.manifest = Manifest.load(folder)
-        entry, self.compact = self.manifest.tokenizer, self.manifest.layout == "compact"
-        self.schema = shard_schema(self.manifest.sequence_length, entry.vocabulary_size, self.manifest.layout)
-        self._finished = shard_schema(self.manifest.sequence_length, entry.vocabulary_size)
+        self.compact = self.manifest.layout == "compact"
+        self.schema, self._finished = self.manifest.shard_schema(), self.manifest.shard_schema("materialised")
         self._step = self.manifest.rows_per_record_batch
         entries = self.manifest.shards
         self._first_row = np.cumsum([0] + [shard.rows for shard in entries], dtype=np.int64)
@@ -167,7 +166,7 @@ class Shards:
         return batch
 
     def row(self, number: int) -> dict[str, Any]:
-        """All columns of one row: arrays [L], ints, `sentence_ends` as an array, `document_ids` as a list of bytes."""
+        """All columns of one row: arrays [L], ints, lists of numbers as arrays, `document_ids` as a list of bytes."""
         if not 0 <= number < self.rows:
             raise IndexError(f"row {number} of {self.rows}")
         place = self._place(np.array([number], np.int64))
@@ -180,7 +179,8 @@ class Shards:
             found |= {name: taken[name][0] for name in MATRIX_COLUMNS}
         else:
             found |= {name: views[name][at] for name in MATRIX_COLUMNS}
-        found["sentence_ends"] = batch.column("sentence_ends")[at].values.to_numpy()
+        for name in ("sentence_ends", *(SEGMENT_COLUMNS if self.manifest.segments else ())):
+            found[name] = batch.column(name)[at].values.to_numpy()
         found["document_ids"] = batch.column("document_ids")[at].as_py()
         return {name: found[name] for name in self._finished.names}
 
@@ -229,7 +229,7 @@ class Shards:
             IndexError, ShardCorruptError, ShardError: as `take`.
             ShardError: a row has no masks to be taken off, such as those of fine-tuning.
         """
-        from glmdata.infilling.remask import Unmasked
+        from glmdata.infilling.unmask import Unmasked
 
         numbers, width = self._checked(rows), self.manifest.sequence_length
         if sentence_ends and not self._with_lists:

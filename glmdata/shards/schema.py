@@ -8,6 +8,8 @@ finished rows are made of, in a quarter of the bytes: the row before masking (`t
 in text order (`span_starts`, `span_ends`, half-open places in `tokens`) and which of them stands first, second, ... in
 Part B (`span_order`). All else follows by `glmdata.infilling.layout.finish_row` from the recipe and the `sample_id`.
 The other columns are the same in both. docs/format.md tells it to readers in other languages.
+
+Builds that pack documents as segments have SEGMENT_COLUMNS as well, of the finished row in both layouts.
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ __all__ = [
     "MATRIX_COLUMNS",
     "OBJECTIVES",
     "SCALAR_COLUMNS",
+    "SEGMENT_COLUMNS",
     "ListView",
     "column_views",
     "list_views",
@@ -43,6 +46,9 @@ MATRIX_COLUMNS = ("input_ids", "target_ids", "position_ids", "block_position_ids
 
 COMPACT_COLUMNS = ("tokens", "span_starts", "span_ends", "span_order")
 """Columns of compact shards instead of the matrices: a list each."""
+
+SEGMENT_COLUMNS = ("segment_starts", "segment_context_lengths")
+"""Columns of rows of segments, a list each: where segments begin, and how long their Part A is."""
 
 LAYOUTS = ("materialised", "compact")
 """What `shards.layout` of a recipe may be."""
@@ -71,10 +77,13 @@ _TOKEN_DTYPES: dict[int, npt.DTypeLike] = {16: np.dtype(np.uint16), 32: np.dtype
 _MAX_SEQUENCE_LENGTH = 65535  # positions and lengths are uint16
 
 
-def shard_schema(sequence_length: int, vocabulary_size: int, layout: str = "materialised") -> pa.Schema:
+def shard_schema(
+    sequence_length: int, vocabulary_size: int, layout: str = "materialised", *, segments: bool = False
+) -> pa.Schema:
     """The schema of every shard of a build; ids are uint16 where `vocabulary_size` <= 65536, else uint32.
 
-    `layout` is one of LAYOUTS. Raises ValueError where a row of that length or such ids cannot be stored.
+    `layout` is one of LAYOUTS; `segments` where documents are packed so.
+    Raises ValueError where a row of that length or such ids cannot be stored.
     """
     if not 0 < sequence_length <= _MAX_SEQUENCE_LENGTH:
         raise ValueError(f"sequence_length must lie in 1 to {_MAX_SEQUENCE_LENGTH}, it is {sequence_length}")
@@ -87,8 +96,8 @@ def shard_schema(sequence_length: int, vocabulary_size: int, layout: str = "mate
 
     kinds: dict[str, pa.DataType] = {name: pa.from_numpy_dtype(dtype) for name, dtype in _SCALAR_DTYPES.items()}
     compact = layout == "compact"
-    names: tuple[str, ...] = _COMPACT_NAMES if compact else _NAMES
-    for name in COMPACT_COLUMNS:
+    names: tuple[str, ...] = (*(_COMPACT_NAMES if compact else _NAMES), *(SEGMENT_COLUMNS if segments else ()))
+    for name in (*COMPACT_COLUMNS, *SEGMENT_COLUMNS):
         kinds[name] = pa.list_(item(pa.uint16() if name != "tokens" else pa.from_numpy_dtype(token)))
     for name in MATRIX_COLUMNS:
         kinds[name] = pa.list_(item(pa.from_numpy_dtype(_MATRIX_DTYPES.get(name, token))), sequence_length)
@@ -100,6 +109,7 @@ def shard_schema(sequence_length: int, vocabulary_size: int, layout: str = "mate
             "glmdata.format_version": str(FORMAT_VERSION),
             "glmdata.sequence_length": str(sequence_length),
             **({"glmdata.layout": layout} if compact else {}),
+            **({"glmdata.packing": "segments"} if segments else {}),
         },
     )
 
@@ -110,7 +120,7 @@ def make_batch(schema: pa.Schema, **columns: Any) -> pa.RecordBatch:
     Args:
         schema: what `shard_schema` returned.
         columns: MATRIX_COLUMNS as arrays [N, L] and SCALAR_COLUMNS as arrays [N], of the schema's dtypes and
-            C-contiguous; `sentence_ends` and `document_ids` as pyarrow ListArrays of N lists.
+            C-contiguous; all others as pyarrow ListArrays of N lists.
 
     Raises:
         ValueError: a column is missing or unknown, or of another dtype or shape, or holds nulls.
@@ -159,7 +169,7 @@ def column_views(batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
     On the path of every row that training meets for the first time, hence straight from the buffers: 17 us.
     """
     arrays, rows = batch.columns, batch.num_rows
-    compact = len(arrays) == len(_COMPACT_NAMES)
+    compact = pa.types.is_list(arrays[1].type)
     places = _COMPACT_PLACES if compact else _PLACES
     views: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _SCALAR_DTYPES.items():

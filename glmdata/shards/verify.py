@@ -20,7 +20,6 @@ from glmdata.shards.compact import expand_batch
 from glmdata.shards.footer import FooterError, record_batch_hashes
 from glmdata.shards.invariants import broken_rules
 from glmdata.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, locate
-from glmdata.shards.schema import shard_schema
 from glmdata.storage import file_digest
 
 __all__ = ["Problem", "verify"]
@@ -103,8 +102,7 @@ def _shard_problems(
         with pa.memory_map(str(locate(folder, shard.path))) as file:
             data = file.read_buffer()
         reader = pa.ipc.open_file(data)
-        schema = shard_schema(manifest.sequence_length, manifest.tokenizer.vocabulary_size, manifest.layout)
-        if not reader.schema.equals(schema, check_metadata=True):
+        if not reader.schema.equals(manifest.shard_schema(), check_metadata=True):
             yield Problem(shard.path, "schema", "other columns than format version 1 has")
             return
         hashes = record_batch_hashes(memoryview(data))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glmdata.errors import ConfigError, FingerprintMismatchError, ShardError
+from glmdata.infilling.segments import find_segments, token_segments
 from glmdata.shards.reader import Shards
 from glmdata.streaming.order import ORDER_VERSION, rows_at
 
@@ -35,6 +36,10 @@ class ShardStream(IterableDataset[Batch]):
     input_ids, target_ids int64 [B, L]; loss_mask float32 [B, L]; position_ids int64 [B, 2, L] (position, block
     position); context_length, sample_id int64 [B]. Targets are shifted already: the loss is cross entropy of the logits
     with target_ids, times loss_mask, over its sum. Query q sees key k where ``k <= q or k < context_length``.
+
+    Builds that pack documents as segments have two more, int64 [B, L]: segment_ids, and segment_context_ends, where the
+    Part A of a token's segment ends. Query q sees key k where ``segment_ids[q] == segment_ids[k] and (k <= q or
+    k < segment_context_ends[q])``; context_length is that of the first segment.
 
     The global batch is batch_size x dp_world consecutive positions of one endless order, a function of
     (seed, epoch, position); rank r takes its r-th contiguous slice. Without `epochs` the stream runs on into the next
@@ -228,20 +233,35 @@ class ShardStream(IterableDataset[Batch]):
             "context_length": context,
             "sample_id": samples,
         }
+        segments = self._shards.manifest.segments
+        if segments:
+            columns["length"] = np.empty(len(rows), np.int64)
         if self._shards.compact or (self.remask and epochs.any()):
-            context[:], samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
+            lengths, samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
+            for name, found in zip(("context_length", "length"), lengths, strict=True):
+                if name in columns:
+                    columns[name][:] = found
         else:
             self._shards.take(rows, out=columns)
         if padded:
             loss_mask[-padded:] = 0
-        found = {name: array for name, array in columns.items() if name != "block_position_ids"}
-        return {name: torch.from_numpy(array) for name, array in (found | {"position_ids": positions}).items()}
+        block_position_ids = columns.pop("block_position_ids")
+        columns["position_ids"] = positions
+        if segments:
+            found = find_segments(ids, block_position_ids, columns.pop("length"), self._shards.style)
+            both = token_segments(found, len(rows), length)
+            columns["segment_ids"], columns["segment_context_ends"] = both
+        return {name: torch.from_numpy(array) for name, array in columns.items()}
 
     def _lay_out(
         self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], matrices: tuple[npt.NDArray[Any], ...]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-        """Fill the matrices from rows before masking, masked anew where asked for; returns context lengths and ids."""
-        from glmdata.infilling.remask import Tensors, lay_out_rows, mask_again
+        """Fill the matrices from rows before masking, masked anew where asked for.
+
+        Returns context lengths and lengths, [2, B], and ids.
+        """
+        from glmdata.infilling.remask import mask_again
+        from glmdata.infilling.unmask import Tensors, lay_out_rows
 
         shards = self._shards
         if not self.remask:
@@ -250,7 +270,7 @@ class ShardStream(IterableDataset[Batch]):
         if epochs.any():
             self.reduced_tokens += mask_again(found, epochs, shards.rules, shards.style, shards.manifest.seed)
         lengths = lay_out_rows(found, epochs, shards.style, shards.manifest.seed, Tensors(*matrices))
-        return lengths[0], found.sample_id
+        return lengths, found.sample_id
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
