@@ -13,9 +13,11 @@ pytest.importorskip("safetensors", reason="safetensors is not installed: pip ins
 
 from glmdata.infilling.layout import lay_out  # noqa: E402
 from glmdata.model import GLM, GLMConfig  # noqa: E402
+from glmdata.tokenization import SpecialTokens  # noqa: E402
 
 GOLDEN = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "golden"
-IDS = {"mask_id": 93, "sop_id": 96, "eop_id": 97}
+SPECIAL = SpecialTokens.above(90)
+IDS = {"mask_id": SPECIAL.mask, "sop_id": SPECIAL.sop, "eop_id": SPECIAL.eop}
 FAMILY = ("learned-2d", "rotary-2d", "rotary-1d")
 torch.set_num_threads(1)
 
