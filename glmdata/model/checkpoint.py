@@ -50,7 +50,7 @@ def write_checkpoint(model: GLM, folder: Path, tokenizer: Tokenizer | None = Non
     from safetensors.torch import save_file
 
     if tokenizer is not None:
-        _check_tokenizer(tokenizer, model.config, str(folder))
+        model.config.check_tokenizer(tokenizer.vocabulary_size)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     found = {"format_version": FORMAT_VERSION, "bits": quantized_bits(model), "model": model.config.as_json()}
     with storage_errors("writing"):
@@ -90,7 +90,7 @@ def load_pretrained(
     tokenizer = None
     if (folder / TOKENIZER).is_file():
         tokenizer = Tokenizer.load(folder / TOKENIZER)
-        _check_tokenizer(tokenizer, config, str(folder))
+        model.config.check_tokenizer(tokenizer.vocabulary_size)
     return Checkpoint(model, tokenizer)
 
 
@@ -115,11 +115,3 @@ def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
         return GLMConfig.from_json(fields), bits
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _check_tokenizer(tokenizer: Tokenizer, config: GLMConfig, where: str) -> None:
-    if tokenizer.vocabulary_size > config.vocabulary_size:
-        raise ConfigError(
-            f"{where}: the tokenizer has {tokenizer.vocabulary_size} ids, the model {config.vocabulary_size}; "
-            "give the tokenizer that the model was trained with"
-        )
