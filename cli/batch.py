@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from glmdata.samples import Sample
+    from glmdata.shards.reader import Shards
+    from glmdata.streaming.order import Window
     from glmdata.streaming.state import StreamState
 
 __all__ = ["Ranks", "sample_table", "show_batch", "show_state", "summarise"]
@@ -42,19 +44,21 @@ class Ranks:
         return {"rank": self.rank, "world": self.world, "batch_size": self.batch_size}
 
 
-def show_batch(folder: Path, step: int, ranks: Ranks, seed: int, state_file: Path | None, as_json: bool) -> None:
+def show_batch(folder: str, step: int, ranks: Ranks, seed: int, state_file: Path | None, as_json: bool) -> None:
     """The samples that a rank gets at a step of a stream, as ShardStream would give them."""
     from glmdata.streaming.state import read_state
 
     state = read_state(state_file) if state_file is not None else None
     if state is not None:
         seed, shuffle = state.seed, state.shuffle
-        state.check_fits(folder)
     else:
         shuffle = True
+    shards = _shards(folder)
+    if state is not None:
+        state.check_fits(shards)
     first = ranks.first(step * ranks.world * ranks.batch_size)
-    found, rows = _batch(folder, first, ranks.batch_size, seed, shuffle)
-    epoch = first // rows
+    found = _batch(shards, first, ranks.batch_size, seed, shuffle, _window(shards, state))
+    epoch = first // shards.rows
     if as_json:
         place = {"step": step, **ranks.as_json(), "seed": seed, "shuffle": shuffle, "epoch": epoch}
         click.echo(json.dumps({**place, "samples": found}, ensure_ascii=False))
@@ -67,41 +71,37 @@ def show_batch(folder: Path, step: int, ranks: Ranks, seed: int, state_file: Pat
     console.print(sample_table(console, found))
 
 
-def show_state(folder: Path, state_file: Path, ranks: Ranks, as_json: bool) -> None:
+def show_state(folder: str, state_file: Path, ranks: Ranks, as_json: bool) -> None:
     """Where a saved stream stands, and the batch that comes next; exit 1 where it belongs to another build."""
-    from glmdata.shards.manifest import Manifest
     from glmdata.streaming.state import read_state
 
-    state, manifest = read_state(state_file), Manifest.load(folder)
-    if not manifest.rows:
-        raise ConfigError(f"{folder} holds no samples")
-    fits = state.fingerprint == manifest.fingerprint
-    epoch, place = divmod(state.samples_consumed, manifest.rows)
-    first = ranks.first(state.samples_consumed)
-    upcoming = _batch(folder, first, ranks.batch_size, state.seed, state.shuffle)[0] if fits else None
+    state, shards = read_state(state_file), _shards(folder)
+    fits = state.fingerprint == shards.manifest.fingerprint
+    epoch, place = divmod(state.samples_consumed, shards.rows)
+    first, upcoming = ranks.first(state.samples_consumed), None
+    if fits:
+        upcoming = _batch(shards, first, ranks.batch_size, state.seed, state.shuffle, _window(shards, state))
     if as_json:
         found = {
             "state": state.as_json(),
             "fits": fits,
-            "build_fingerprint": manifest.fingerprint,
-            "samples": manifest.rows,
+            "build_fingerprint": shards.manifest.fingerprint,
+            "samples": shards.rows,
             "epoch": epoch,
             "samples_in_epoch": place,
             "next": {**ranks.as_json(), "samples": upcoming} if upcoming is not None else None,
         }
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        _print_state(folder, state_file, state, manifest.fingerprint, manifest.rows, ranks, upcoming)
+        _print_state(shards, state_file, state, ranks, upcoming)
     if not fits:
         raise SystemExit(1)
 
 
 def _print_state(
-    folder: Path,
+    shards: "Shards",
     state_file: Path,
     state: "StreamState",
-    fingerprint: str,
-    rows: int,
     ranks: Ranks,
     upcoming: list[dict[str, Any]] | None,
 ) -> None:
@@ -110,6 +110,7 @@ def _print_state(
 
     from glmdata.cli.render import make_console
 
+    folder, fingerprint, rows = shards.folder, shards.manifest.fingerprint, shards.rows
     epoch, place = divmod(state.samples_consumed, rows)
     order = f"seed {state.seed}, version {state.order_version}" if state.shuffle else "the shards' own"
     console, table = make_console(), Table.grid(padding=(0, 3))
@@ -132,20 +133,36 @@ def _print_state(
         console.print(sample_table(console, upcoming))
 
 
-def _batch(folder: Path, first: int, count: int, seed: int, shuffle: bool) -> tuple[list[dict[str, Any]], int]:
-    """Samples at positions of the order, and how many the build has."""
+def _shards(folder: str) -> "Shards":
+    """A build with samples. Raises ConfigError for one without."""
+    from glmdata.shards.reader import Shards
+
+    shards = Shards(folder)
+    if not shards.rows:
+        raise ConfigError(f"{shards.folder} holds no samples")
+    return shards
+
+
+def _window(shards: "Shards", state: "StreamState | None") -> "Window | None":
+    """What is shuffled at a time: as in the state, or as ShardStream would choose."""
+    from glmdata.streaming.window import default_window
+
+    return state.window if state is not None else default_window(shards)
+
+
+def _batch(
+    shards: "Shards", first: int, count: int, seed: int, shuffle: bool, window: "Window | None"
+) -> list[dict[str, Any]]:
+    """Samples at positions of the order."""
     import numpy as np
 
     from glmdata.samples import SampleReader
-    from glmdata.shards.reader import Shards
     from glmdata.streaming.order import rows_at
 
-    shards = Shards(str(folder))
-    if not shards.rows:
-        raise ConfigError(f"{folder} holds no samples")
-    numbers = rows_at(np.arange(first, first + count), seed=seed, size=shards.rows, shuffle=shuffle)
+    positions = np.arange(first, first + count)
+    numbers = rows_at(positions, seed=seed, size=shards.rows, shuffle=shuffle, window=window)
     reader = SampleReader(shards)
-    return [summarise(reader.read(number)) for number in numbers.tolist()], shards.rows
+    return [summarise(reader.read(number)) for number in numbers.tolist()]
 
 
 def summarise(sample: "Sample") -> dict[str, Any]:

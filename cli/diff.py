@@ -1,10 +1,11 @@
 """`glmdata diff`."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from glmdata.cli.options import json_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +19,10 @@ MAX_KEYS = 40
 
 
 @click.command("diff", no_args_is_help=True)
-@click.argument("left", type=click.Path(path_type=Path), metavar="DIR_A")
-@click.argument("right", type=click.Path(path_type=Path), metavar="DIR_B")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(left: Path, right: Path, as_json: bool) -> None:
+@click.argument("left", metavar="DIR_A")
+@click.argument("right", metavar="DIR_B")
+@json_option
+def command(left: str, right: str, as_json: bool) -> None:
     """Show in what two finished builds differ.
 
     Settings of the recipe, tokenizer, counts, the first sample that is not the same, and the documents that only one of
@@ -36,16 +37,16 @@ def command(left: Path, right: Path, as_json: bool) -> None:
         _show(found, left, right)
 
 
-def _texts(left: Path, right: Path, number: int) -> list[str | None]:
+def _texts(left: str, right: str, number: int) -> list[str | None]:
     """The text of a sample in both builds, None where there is no such sample."""
     from glmdata.samples import SampleReader
     from glmdata.shards.reader import Shards
 
-    every = [Shards(str(folder)) for folder in (left, right)]
+    every = [Shards(folder) for folder in (left, right)]
     return [SampleReader(shards).read(number).text if number < shards.rows else None for shards in every]
 
 
-def _as_object(found: "Comparison", left: Path, right: Path) -> dict[str, Any]:
+def _as_object(found: "Comparison", left: str, right: str) -> dict[str, Any]:
     first = found.first
     return {
         "same": found.same,
@@ -77,7 +78,7 @@ def _as_object(found: "Comparison", left: Path, right: Path) -> dict[str, Any]:
     }
 
 
-def _show(found: "Comparison", left: Path, right: Path) -> None:
+def _show(found: "Comparison", left: str, right: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -145,7 +146,7 @@ def _documents(console: "Console", found: "Documents") -> None:
     console.print()
 
 
-def _first(console: "Console", found: "Comparison", left: Path, right: Path) -> None:
+def _first(console: "Console", found: "Comparison", left: str, right: str) -> None:
     """The first sample that differs, both texts side by side."""
     from rich.text import Text
 

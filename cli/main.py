@@ -21,6 +21,7 @@ _COMMANDS = {
     "build": "Build training shards from raw text files.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
     "diff": "Show in what two finished builds differ.",
+    "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, histograms, verification.",
     "recipe": "Print a recipe with all its settings.",
     "report": "Make report.html of a finished build.",

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import click
 
+from glmdata.cli.options import json_option
+
 __all__ = ["command"]
 
 
 @click.command("report", no_args_is_help=True)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--open", "open_", is_flag=True, help="Open it in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@json_option
 def command(folder: Path, open_: bool, as_json: bool) -> None:
     """Make report.html of a finished build again, and print where it is.
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from glmdata.samples import Part, Sample, SampleReader
+    from glmdata.shards.reader import Shards
 
 __all__ = ["show_document", "show_random", "show_sample"]
 
@@ -22,6 +22,8 @@ CONTEXT_TOKENS = 4
 """Tokens of Part A shown on each side of a mask token; all with --all."""
 SPAN_TOKENS = 12
 """Tokens shown at each end of a long span in Part B; all with --all."""
+FETCHED_LEDGER_BYTES = 64 << 20
+"""A ledger in an object store that is larger is not fetched for a sample."""
 ARROW_COLUMNS = 44
 """Columns of one arrow from a mask token to its span."""
 SKETCH_CELLS = 32
@@ -29,23 +31,23 @@ SKETCH_CELLS = 32
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
+def show_sample(folder: str, number: int, all_tokens: bool, as_json: bool) -> None:
     """One sample: its text with the spans in place, both rows of positions, where it came from."""
     from glmdata.samples import SampleReader
     from glmdata.shards.reader import Shards
 
-    shards = Shards(str(folder))
+    shards = Shards(folder)
     if number >= shards.rows:
-        raise ConfigError(f"--sample {number}: {folder} has {shards.rows} samples, 0 to {shards.rows - 1}")
+        raise ConfigError(f"--sample {number}: {shards.folder} has {shards.rows} samples, 0 to {shards.rows - 1}")
     reader = SampleReader(shards)
     sample = reader.read(number)
     if as_json:
-        click.echo(json.dumps(_as_object(reader, sample, _places(folder, [sample])), ensure_ascii=False))
+        click.echo(json.dumps(_as_object(reader, sample, _places(shards, [sample])), ensure_ascii=False))
     else:
-        _show(reader, sample, _places(folder, [sample]), all_tokens)
+        _show(reader, sample, _places(shards, [sample]), all_tokens)
 
 
-def show_random(folder: Path, count: int, seed: int, all_tokens: bool, as_json: bool) -> None:
+def show_random(folder: str, count: int, seed: int, all_tokens: bool, as_json: bool) -> None:
     """Samples drawn by a seed, none twice."""
     import numpy as np
 
@@ -53,12 +55,12 @@ def show_random(folder: Path, count: int, seed: int, all_tokens: bool, as_json: 
     from glmdata.shards.reader import Shards
     from glmdata.streaming.order import rows_at
 
-    shards = Shards(str(folder))
+    shards = Shards(folder)
     if count > shards.rows:
-        raise ConfigError(f"--random {count}: {folder} has {shards.rows} samples")
+        raise ConfigError(f"--random {count}: {shards.folder} has {shards.rows} samples")
     reader = SampleReader(shards)
     samples = [reader.read(number) for number in rows_at(np.arange(count), seed=seed, size=shards.rows).tolist()]
-    places = _places(folder, samples)
+    places = _places(shards, samples)
     if as_json:
         found = {"seed": seed, "samples": [_as_object(reader, sample, places) for sample in samples]}
         click.echo(json.dumps(found, ensure_ascii=False))
@@ -67,7 +69,7 @@ def show_random(folder: Path, count: int, seed: int, all_tokens: bool, as_json: 
         _show(reader, sample, places, all_tokens)
 
 
-def show_document(folder: Path, name: str, as_json: bool) -> None:
+def show_document(folder: str, name: str, as_json: bool) -> None:
     """What became of a document, and the samples that hold it."""
     from glmdata.ledger import Ledger
     from glmdata.shards.holding import rows_holding
@@ -75,6 +77,7 @@ def show_document(folder: Path, name: str, as_json: bool) -> None:
     ledger = Ledger(folder)
     entry = ledger.find(name)
     rows = rows_holding(folder, ledger.manifest, entry.document_id)
+    where = ledger.folder
     if as_json:
         found = {
             "document_id": entry.document_id.hex(),
@@ -101,21 +104,25 @@ def show_document(folder: Path, name: str, as_json: bool) -> None:
     told = f"{entry.outcome}   {entry.language or 'no language'}   {counted(entry.tokens, 'token')}"
     console.print(Text(told + (f"   {visible(entry.detail)}" if entry.detail else "")))
     if rows:
-        reader = SampleReader(Shards(str(folder)))
+        reader = SampleReader(Shards(folder))
         console.print(Text(f"in {counted(len(rows), 'sample')}:\n"))
         console.print(sample_table(console, [summarise(reader.read(row)) for row in rows[:SKETCH_CELLS]]))
         if len(rows) > SKETCH_CELLS:
             console.print(Text(f"and {len(rows) - SKETCH_CELLS:,} more: --json has their numbers", "dim"))
-        console.print(Text(f"\nOne of them: glmdata inspect {folder} --sample {rows[0]}", "dim"))
+        console.print(Text(f"\nOne of them: glmdata inspect {where} --sample {rows[0]}", "dim"))
     else:
-        console.print(Text(f"in no sample; why: glmdata why {folder} {entry.document_id.hex()}", "dim"))
+        console.print(Text(f"in no sample; why: glmdata why {where} {entry.document_id.hex()}", "dim"))
 
 
-def _places(folder: Path, samples: "Sequence[Sample]") -> dict[bytes, tuple[str, int]]:
-    """Uri and record of the samples' documents, by the ledger."""
+def _places(shards: "Shards", samples: "Sequence[Sample]") -> dict[bytes, tuple[str, int]]:
+    """Uri and record of the samples' documents, by the ledger; not told where that is far away and large."""
     from glmdata.ledger import Ledger
 
-    return Ledger(folder).places(document for sample in samples for document in sample.document_ids)
+    size = sum(file.bytes for name, file in shards.manifest.files.items() if name.startswith("ledger/"))
+    if shards.place.remote and size > FETCHED_LEDGER_BYTES:
+        return {}
+    ledger = Ledger(shards.place)
+    return ledger.places(document for sample in samples for document in sample.document_ids)
 
 
 def _as_object(reader: "SampleReader", sample: "Sample", places: dict[bytes, tuple[str, int]]) -> dict[str, Any]:
@@ -153,6 +160,7 @@ def _as_object(reader: "SampleReader", sample: "Sample", places: dict[bytes, tup
             }
             for document in sample.document_ids
         ],
+        **({"choices": list(sample.choices), "label": sample.label} if sample.choices else {}),
         **{name: [int(value) for value in sample.row[name][: sample.length]] for name in names},
     }
 
@@ -185,6 +193,9 @@ def _show(reader: "SampleReader", sample: "Sample", places: dict[bytes, tuple[st
         console.print()
         _print_arrows(console, part)
         _print_tokens(console, reader, part, all_tokens)
+    for place, choice in enumerate(sample.choices):
+        mark = "answer" if place == sample.label else "choice"
+        console.print(Text(f"{mark} {place}: {visible(choice)}"))
     _print_attention(console, sample)
 
 

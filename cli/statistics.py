@@ -1,14 +1,13 @@
 """`glmdata inspect --stats`."""
 
 import json
-from pathlib import Path
 
 import click
 
 __all__ = ["show_statistics"]
 
 
-def show_statistics(folder: Path, as_json: bool) -> None:
+def show_statistics(folder: str, as_json: bool) -> None:
     """How lengths, spans, mask ratios, objectives, languages and sources are distributed, beside what was asked for."""
     from glmdata.histograms import histograms
     from glmdata.ledger import Ledger
@@ -16,9 +15,9 @@ def show_statistics(folder: Path, as_json: bool) -> None:
     from glmdata.shards.statistics import shard_statistics
     from glmdata.shares import count_shares
 
-    shards = Shards(str(folder))
+    shards = Shards(folder)
     statistics = shard_statistics(shards)
-    shares = count_shares(Ledger(folder))
+    shares = count_shares(Ledger(shards.place))
     charts = histograms(statistics, shares, shards.manifest)
     if as_json:
         found = {
@@ -36,7 +35,7 @@ def show_statistics(folder: Path, as_json: bool) -> None:
 
     console = make_console()
     console.print(
-        f"{counted(statistics.rows, 'sample')} of {folder}; │ and the second figure: what the recipe asks for\n"
+        f"{counted(statistics.rows, 'sample')} of {shards.folder}; │ and the second figure: what the recipe asks for\n"
     )
     for chart in charts:
         bars = [

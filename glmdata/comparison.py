@@ -115,7 +115,7 @@ def compare_builds(left: str | os.PathLike[str], right: str | os.PathLike[str]) 
         counts=_pairs(mine.counts, theirs.counts),
         first=_first_difference(*shards) if comparable and mine.fingerprint != theirs.fingerprint else None,
         rows_comparable=comparable,
-        documents=_compare_documents(Ledger(left), Ledger(right)),
+        documents=_compare_documents(Ledger(shards[0].place), Ledger(shards[1].place)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ def histograms(statistics: Statistics, shares: LedgerShares, manifest: Manifest)
     recipe, found = manifest.recipe, statistics.objectives
     charts = [
         _objectives(statistics, recipe.get("objectives", {})),
-        _languages(shares.languages, recipe.get("balance", {})),
+        _languages(shares.languages, _balance(recipe)),
         _sources(shares.sources),
         _lengths(statistics),
     ]
@@ -81,6 +82,17 @@ def _objectives(statistics: Statistics, weights: Mapping[str, float]) -> Histogr
         expected=tuple(asked.get(name, 0.0) for name in names) if set(names) <= set(asked) else (),
         ordered=False,
     )
+
+
+def _balance(recipe: Mapping[str, Any]) -> Mapping[str, object]:
+    """The settings of the balance; none where rows of fine-tuning are taken as they come."""
+    finetune = recipe.get("finetune", {})
+    return {} if finetune.get("task", "none") != "none" else recipe.get("balance", {})
+
+
+def _level(name: str) -> str:
+    """`token-level`, `sft`."""
+    return f"{name}-level" if name in ("token", "sentence", "document") else name
 
 
 def _languages(languages: Mapping[str, Tally], balance: Mapping[str, object]) -> Histogram:
@@ -153,7 +165,7 @@ def _binned_spans(name: str, found: ObjectiveStatistics) -> Histogram:
     edges = np.minimum(1 + step * np.arange(BINS), len(counts))
     return _in_bins(
         f"{name}_spans",
-        f"{name}-level spans by length",
+        f"{_level(name)} spans by length",
         f"mean {found.masked / max(1, found.spans):.1f}",
         counts,
         np.unique(np.append(edges, len(counts))),
@@ -198,7 +210,7 @@ def _mask_ratios(name: str, found: ObjectiveStatistics) -> Histogram:
     labels, counts = _tenths(found.mask_ratios)
     return Histogram(
         key=f"{name}_mask_ratios",
-        title=f"{name}-level samples by the share of their text that is masked",
+        title=f"{_level(name)} samples by the share of their text that is masked",
         note=f"{found.masked / max(1, found.tokens):.1%} of all their tokens",
         labels=labels,
         counts=counts,

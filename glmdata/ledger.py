@@ -21,7 +21,8 @@ import pyarrow.dataset as ds
 from glmdata.corpus.documents import DOCUMENT_ID_BYTES
 from glmdata.corpus.files import uri_of
 from glmdata.errors import ConfigError, DocumentNotFoundError, ShardCorruptError, ShardError
-from glmdata.shards.manifest import Manifest, locate
+from glmdata.shards.folder import Folder, open_folder
+from glmdata.shards.manifest import Manifest
 
 __all__ = ["Entry", "Ledger", "Refusal"]
 
@@ -68,10 +69,11 @@ class Refusal:
 class Ledger:
     """The ledger and the quarantine of a finished build."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, place: str | os.PathLike[str] | Folder) -> None:
         """Read the manifest. Raises ShardError without a finished build, ShardCorruptError where it is damaged."""
-        self.folder = os.fspath(folder)
-        self.manifest = Manifest.load(folder)
+        self._place = open_folder(place)
+        self.folder = self._place.name
+        self.manifest = Manifest.load(self._place)
 
     def find(self, name: str) -> Entry:
         """The row of a document id (32 hex digits, or a unique beginning of 6 or more) or of `uri:record`.
@@ -183,7 +185,8 @@ class Ledger:
     def _parts(self, kind: str) -> Iterator["_Part"]:
         for name in sorted(self.manifest.files):
             if name.startswith(f"{kind}/"):
-                yield _Part(locate(self.folder, name))
+                file = self.manifest.files[name]
+                yield _Part(self._place.path(name, file.bytes, file.xxh3))
 
 
 class _Part:

@@ -1,8 +1,7 @@
 """Samples of a finished build as a person reads them: text with its spans in place, and where each is in the row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +68,10 @@ class Sample:
     restored: Restored
     parts: tuple[Part, ...]
     document_ids: tuple[bytes, ...]
+    choices: tuple[str, ...]
+    """Answers to choose from, of rows that have them."""
+    label: int
+    """Which of them is the row's own."""
     row: dict[str, Any]
 
     @property
@@ -83,7 +86,7 @@ class SampleReader:
     def __init__(self, shards: Shards) -> None:
         """Load the build's tokenizer."""
         self.shards = shards
-        self.tokenizer = Tokenizer.load(Path(shards.folder) / "tokenizer.model")
+        self.tokenizer = Tokenizer.load(shards.file("tokenizer.model"))
         entry = shards.manifest.tokenizer
         self._spelled = {entry.special_tokens[role]: text for role, text in entry.special_token_texts.items()}
         self._spelled[entry.special_tokens["sop"]] = "[sop]"
@@ -111,8 +114,15 @@ class SampleReader:
             restored=restored,
             parts=tuple(parts),
             document_ids=tuple(row["document_ids"]),
+            choices=self._choices(row),
+            label=int(row.get("label", 0)),
             row=row,
         )
+
+    def _choices(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        if "label" not in row:
+            return ()
+        return tuple(self.tokenizer.decode(ids) for ids in np.split(row["choices"], row["choice_ends"][:-1]))
 
     def _spelled_bytes(self, tokens: npt.NDArray[np.int64]) -> list[bytes]:
         """What each token stands for in the text, so that a cut between two of them loses no space and no byte."""

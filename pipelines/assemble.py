@@ -25,7 +25,7 @@ from glmdata.shards.schema import OBJECTIVES, SEGMENT_COLUMNS, make_batch, shard
 from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens
 
-__all__ = ["assemble", "cut_into_shards"]
+__all__ = ["assemble", "cut_into_shards", "segment_lists"]
 
 TOKENS_PER_BUCKET = 1 << 19
 """Tokens of the largest language in one assemble job, padding of one-document rows counted: about 1,150 rows of 512
@@ -62,12 +62,13 @@ class ShardArguments:
     vocabulary_size: int
     segments: bool
     settings: ShardSettings
+    choices: bool
 
     @property
     def schema(self) -> pa.Schema:
         """Of the shard and of the files that its rows come from."""
         size, layout = self.vocabulary_size, self.settings.layout
-        return shard_schema(self.sequence_length, size, layout, segments=self.segments)
+        return shard_schema(self.sequence_length, size, layout, segments=self.segments, choices=self.choices)
 
 
 def assemble(
@@ -121,6 +122,7 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             vocabulary_size=vocabulary_size,
             segments=recipe.packing == "segments",
             settings=recipe.shards,
+            choices=recipe.finetune.task == "cloze",
         )
         token_bytes = 9 if recipe.shards.layout == "materialised" else 2
         weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes
@@ -217,7 +219,7 @@ def write_rows_file(
     size, length = arguments.vocabulary_size, arguments.sequence_length
     schema = shard_schema(length, size, segments=style.apart)
     if style.apart:
-        columns |= _segment_lists(columns, style)
+        columns |= segment_lists(columns, style)
     ends, end_offsets, documents, document_offsets = [], [0], list[bytes](), [0]
     for rows, stretch in zip(filled, stretches, strict=True):
         ends.append(rows.sentence_ends)
@@ -240,7 +242,7 @@ def write_rows_file(
     write_shard(attempt.output("rows.arrow"), schema, [batch])
 
 
-def _segment_lists(columns: dict[str, npt.NDArray[Any]], style: Style) -> dict[str, pa.ListArray]:
+def segment_lists(columns: dict[str, npt.NDArray[Any]], style: Style) -> dict[str, pa.ListArray]:
     """SEGMENT_COLUMNS of finished rows."""
     found = find_segments(columns["input_ids"], columns["block_position_ids"], columns["length"], style)
     offsets = np.append(np.searchsorted(found.row, np.arange(len(columns["length"]))), len(found.row))

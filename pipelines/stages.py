@@ -21,6 +21,8 @@ DOING = {
     "tokenizer": "take tokenizer",
     "tokenize": "tokenize",
     "merge": "order documents",
+    "encode": "tokenize",
+    "layout": "lay out rows",
     "balance": "balance languages",
     "assemble": "mask spans",
     "shards": "write shards",
@@ -28,7 +30,7 @@ DOING = {
     "index": "write signatures",
 }
 """What each stage does."""
-UNITS = {"assemble": "samples", "shards": "samples", "benchmarks": "records"}
+UNITS = {"assemble": "samples", "layout": "samples", "shards": "samples", "benchmarks": "records"}
 """What a stage counts, where that is not documents."""
-IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "merge", "shards"}
+IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "encode", "merge", "shards"}
 """Stages whose jobs are weighed in bytes, so that MB/s mean something."""

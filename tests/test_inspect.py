@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import glmdata
 from corpora import document, write_corpus, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 from test_build import run
-from test_cli import glmdata
 
 from glmdata.histograms import histograms
 from glmdata.infilling.restore import restore

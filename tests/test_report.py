@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from commands import glmdata
 from corpora import document, write_corpus, write_jsonl
 from test_build import SPEED, run
-from test_cli import glmdata
 
 from glmdata.samples import SampleReader
 from glmdata.shards.manifest import Manifest

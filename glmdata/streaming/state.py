@@ -1,14 +1,13 @@
 """The state of a ShardStream, read from a JSON file without torch."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from glmdata.errors import ConfigError, FingerprintMismatchError, InputError
-from glmdata.shards.manifest import Manifest
-from glmdata.streaming.order import ORDER_VERSION
+from glmdata.shards.reader import Shards
+from glmdata.streaming.order import ORDER_VERSION, Window
 
 __all__ = ["StreamState", "read_state"]
 
@@ -25,18 +24,19 @@ class StreamState:
     seed: int
     shuffle: bool
     remask: bool
+    window: Window | None
     samples_consumed: int
 
     def as_json(self) -> dict[str, Any]:
         """As it was saved."""
-        return asdict(self)
+        return {**asdict(self), "window": None if self.window is None else list(self.window)}
 
-    def check_fits(self, folder: str | os.PathLike[str]) -> None:
+    def check_fits(self, shards: Shards) -> None:
         """Raise FingerprintMismatchError where the state belongs to another build."""
-        fingerprint = Manifest.load(folder).fingerprint
+        fingerprint = shards.manifest.fingerprint
         if self.fingerprint != fingerprint:
             raise FingerprintMismatchError(
-                f"the state belongs to build {self.fingerprint}, {folder} is {fingerprint}; "
+                f"the state belongs to build {self.fingerprint}, {shards.folder} is {fingerprint}; "
                 "give the build that was trained on"
             )
 
@@ -58,7 +58,7 @@ def read_state(path: Path) -> StreamState:
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: not the state of a ShardStream: it is no JSON object")
     names = StreamState.__dataclass_fields__
-    found = {"remask": False, **found}  # states saved before there was such a thing
+    found = {"remask": False, "window": None, **found}  # states saved before there were such things
     missing = [name for name in names if name not in found]
     if missing:
         raise ConfigError(f"{path}: not the state of a ShardStream: it lacks {', '.join(missing)}")
@@ -68,6 +68,13 @@ def read_state(path: Path) -> StreamState:
     for name, kind in (("fingerprint", str), ("shuffle", bool), ("remask", bool)):
         if not isinstance(found[name], kind):
             raise ConfigError(f"{path}: {name} must be a {kind.__name__}, it is {found[name]!r:.80}")
+    window = found["window"]
+    if window is not None:
+        if not (
+            isinstance(window, list) and len(window) == 2 and all(type(n) is int and 0 < n < 1 << 31 for n in window)
+        ):
+            raise ConfigError(f"{path}: window must be two numbers, it is {window!r:.80}")
+        found["window"] = Window(*window)
     if found["order_version"] != ORDER_VERSION:
         raise ConfigError(
             f"{path}: saved under order version {found['order_version']}, this glmdata has {ORDER_VERSION}; "
