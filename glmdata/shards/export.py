@@ -128,18 +128,27 @@ def _name(shards: Shards, number: int, suffix: str) -> str:
 
 
 def _to_parquet(shards: Shards, folder: Path) -> int:
+    kind = pa.list_(pa.field("item", pa.binary(), nullable=False))  # pandas has no lists of fixed-size binaries
+    place = shards.schema.get_field_index("document_ids")
+    schema = shards.schema.set(place, pa.field("document_ids", kind, nullable=False))
     for number, batches in _batches(shards):
         path = folder / _name(shards, number, "parquet")
-        with pq.ParquetWriter(path, shards.schema, compression="zstd") as writer:
-            group: list[pa.RecordBatch] = []
-            for batch in batches:
-                group.append(batch)
-                if sum(part.num_rows for part in group) >= ROW_GROUP_ROWS:
-                    writer.write_table(pa.Table.from_batches(group))
-                    group = []
-            if group:
-                writer.write_table(pa.Table.from_batches(group))
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for group in _groups(batches):
+                writer.write_table(pa.Table.from_batches(group).cast(schema))
     return shards.rows
+
+
+def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Record batches that make a row group."""
+    group = list[pa.RecordBatch]()
+    for batch in batches:
+        group.append(batch)
+        if sum(part.num_rows for part in group) >= ROW_GROUP_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _to_jsonl(shards: Shards, folder: Path) -> int:

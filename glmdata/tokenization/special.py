@@ -45,7 +45,7 @@ class SpecialTokens:
 
     def extended(self, *, dblock: bool, sentinels: int) -> "SpecialTokens":
         """With the tokens that some layouts need, right above the others."""
-        free = max(asdict(self)[role] for role in SPECIAL_TEXTS) + 1
+        free = max(getattr(self, role) for role in SPECIAL_TEXTS) + 1
         return replace(
             self,
             dblock=free if dblock else None,
