@@ -10,13 +10,12 @@ compact one with zstd. Shards are in the page cache.
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from timing import least_seconds
 
 from glmdata.infilling.remask import mask_again
 from glmdata.infilling.spans import span_rules
@@ -63,7 +62,7 @@ def main() -> None:
 
     rows = fill()
     count = len(rows.length)
-    tell("spans + layout", count, best(fill))
+    tell("spans + layout", count, least_seconds(fill))
     with tempfile.TemporaryDirectory() as folder:
         batches = batches_of(rows, recipe)
         sizes = {}
@@ -172,8 +171,12 @@ def in_memory(batches: list[pa.RecordBatch], recipe: Recipe, count: int) -> None
             context, length = lay_out_rows(rows, epochs, style, recipe.seed, part)
             masked += int((length - context - rows.num_spans).sum())
 
-    tell("fresh masks + layout, compact rows in memory", count, best(lambda: again(from_finished=False)))
-    tell("unmasking + fresh masks + layout, finished rows in memory", count, best(lambda: again(from_finished=True)))
+    tell("fresh masks + layout, compact rows in memory", count, least_seconds(lambda: again(from_finished=False)))
+    tell(
+        "unmasking + fresh masks + layout, finished rows in memory",
+        count,
+        least_seconds(lambda: again(from_finished=True)),
+    )
     print(f"{'':58} {lost} tokens not placed, {masked} masked ({lost / masked:.3%})")
 
 
@@ -189,17 +192,7 @@ def read(folder: Path, count: int, name: str, *, remask: bool) -> None:
             next(batches)
 
     epoch()
-    tell(f"read {name}{', fresh masks' if remask else ''}", count // BATCH * BATCH, best(epoch))
-
-
-def best(call: Callable[[], Any], runs: int = 5) -> float:
-    """Least seconds of some runs."""
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return min(times)
+    tell(f"read {name}{', fresh masks' if remask else ''}", count // BATCH * BATCH, least_seconds(epoch))
 
 
 def tell(what: str, count: int, seconds: float) -> None:

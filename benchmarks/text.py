@@ -17,10 +17,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import sentencepiece
+from timing import least_seconds
 
 from glmdata.corpus.files import find_files
 from glmdata.corpus.readers import read_split
@@ -55,16 +55,6 @@ def read_documents(folder: Path) -> list[str]:
     return texts
 
 
-def seconds(call: Callable[[], Any], runs: int = 3) -> float:
-    """Least seconds of some runs."""
-    times = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return min(times)
-
-
 def megabytes(texts: Iterable[str]) -> float:
     """UTF-8 size."""
     return sum(len(text.encode()) for text in texts) / 1e6
@@ -95,7 +85,7 @@ def languages(path: Path, documents: list[str]) -> None:
         ]
         pairs = list(zip(golds, classes, texts[::step], strict=True))
         part = documents[:: 50 if engine == "langdetect" else 1]
-        rate = megabytes(part) / seconds(lambda part=part, engine=engine: identify(part, engine=engine), 2)
+        rate = megabytes(part) / least_seconds(lambda part=part, engine=engine: identify(part, engine=engine), 2)
         found.append(
             (
                 engine,
@@ -133,7 +123,7 @@ def sentences(folder: Path, documents: list[str]) -> None:
             for row in rows:
                 want, got = boundaries(row["sentences"]), boundaries(split(row["text"]))
                 hits, made, wanted = hits + len(want & got), made + len(got), wanted + len(want)
-            rate = megabytes(part) / seconds(lambda split=split, part=part: [split(text) for text in part], 1)
+            rate = megabytes(part) / least_seconds(lambda split=split, part=part: [split(text) for text in part], 1)
             f1 = 2 * hits / max(1, made + wanted)
             found.append(
                 (name, f"{f1:.4f}", f"{hits / max(1, made):.4f}", f"{hits / max(1, wanted):.4f}", f"{rate:.2f}")
@@ -231,8 +221,8 @@ def tokenizers(path: Path | None, documents: list[str]) -> None:
         ("others", [text for text in documents if not is_chinese(text)]),
     ):
         array = pa.array(part, pa.string())
-        ours = seconds(lambda part=part: tokenizer.encode(part))
-        theirs = seconds(lambda part=part: bare.encode(part, num_threads=1, out_type="numpy"))
+        ours = least_seconds(lambda part=part: tokenizer.encode(part))
+        theirs = least_seconds(lambda part=part: bare.encode(part, num_threads=1, out_type="numpy"))
         size = array.nbytes / 1e6
         found.append((name, f"{size / ours:.1f}", f"{size / theirs:.1f}", f"{theirs / ours:.2f}"))
     table("tokenizer, MB/s", ("documents", "glmdata", "SentencePiece", "ratio"), found)

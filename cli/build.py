@@ -6,6 +6,14 @@ from typing import Any
 
 import click
 
+from glmdata.cli.options import (
+    address_option,
+    corpus_option,
+    json_option,
+    recipe_option,
+    set_option,
+    workers_option,
+)
 from glmdata.cli.progress import make_progress
 from glmdata.cli.render import counted, describe_outcomes
 
@@ -16,18 +24,9 @@ MUCH_PADDING = 0.25
 
 
 @click.command("build", no_args_is_help=True)
-@click.option(
-    "--corpus",
-    "corpora",
-    multiple=True,
-    required=True,
-    metavar="PATH",
-    help="Folder or file of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. Repeat it for each.",
-)
+@corpus_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the build.")
-@click.option(
-    "--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="A recipe of glmdata, or a YAML file."
-)
+@recipe_option
 @click.option(
     "--tokenizer",
     type=click.Path(),
@@ -40,30 +39,12 @@ MUCH_PADDING = 0.25
     metavar="DIR",
     help="Leave out what this earlier build, or index of `glmdata dedupe index`, holds. Repeat it for each.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one setting of the recipe, e.g. --set sequence_length=1024. Repeat it for each.",
-)
-@click.option(
-    "--address",
-    default="auto",
-    show_default=True,
-    metavar="auto|none|local|HOST:PORT",
-    help="none: in this process. local: start Ray on this machine. HOST:PORT or ray://HOST:PORT: that cluster. "
-    "auto: $RAY_ADDRESS, else what is faster for the size of the corpus.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Partitions worked on at a time; never changes the result. Default: all processors.",
-)
+@set_option
+@address_option
+@workers_option
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The recipe's seed.")
 @click.option("--fresh", is_flag=True, help="Remove the build that is in --out and build anew.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@json_option
 def command(
     corpora: tuple[str, ...],
     out: Path,
@@ -173,7 +154,9 @@ def warnings(report: dict[str, Any]) -> list[str]:
             f"balancing left out {given:,} documents and kept {kept:,}: {scarce} has only "
             f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=upsample or off)"
         )
-    if report["padding"] > MUCH_PADDING:
+    if report["padding"] > MUCH_PADDING and "finetune" in report:
+        found.append(f"{report['padding']:.0%} of the rows is padding: a smaller sequence_length has less")
+    elif report["padding"] > MUCH_PADDING:
         found.append(
             f"{report['padding']:.0%} of the rows is padding: packing=concat or a smaller sequence_length has less"
         )

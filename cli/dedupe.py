@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from glmdata.cli.options import address_option, corpus_option, json_option, recipe_option, set_option, workers_option
+
 __all__ = ["command"]
 
 
@@ -14,14 +16,14 @@ def command() -> None:
 
 
 @command.command("index", no_args_is_help=True)
-@click.option("--corpus", "corpora", multiple=True, required=True, metavar="PATH", help="Folder or file of raw text.")
+@corpus_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-@click.option("--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="How the corpus is read.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
+@recipe_option
+@set_option
 @click.option("--against", multiple=True, metavar="DIR", help="Leave out what this build or index holds already.")
-@click.option("--address", default="auto", show_default=True, metavar="auto|none|local|HOST:PORT", help="As for build.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Never changes the index.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@address_option
+@workers_option
+@json_option
 def index(
     corpora: tuple[str, ...],
     out: Path,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glmdata.cli.options import json_option
+
 if TYPE_CHECKING:
     from glmdata.shards.folder import Folder
 
@@ -58,7 +60,7 @@ __all__ = ["command"]
     show_default=True,
     help="With --at: of the order.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@json_option
 def command(
     folder: str,
     sample: int | None,

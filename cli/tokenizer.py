@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from glmdata.cli.options import address_option, corpus_option, json_option, recipe_option, set_option, workers_option
 from glmdata.errors import ConfigError
 
 __all__ = ["command"]
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command("train", no_args_is_help=True)
-@click.option("--corpus", "corpora", multiple=True, required=True, metavar="URI", help="Folder or file of raw text.")
+@corpus_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.model")
 @click.option("--vocabulary-size", type=click.IntRange(min=300), default=32000, show_default=True, metavar="N")
 @click.option("--type", "kind", type=click.Choice(["unigram", "bpe"]), default="unigram", show_default=True)
@@ -31,11 +32,11 @@ def command() -> None:
     show_default=True,
     help="Text to train on, shared among the languages.",
 )
-@click.option("--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="How the corpus is read.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of the recipe.")
-@click.option("--address", default="auto", show_default=True, metavar="auto|none|local|HOST:PORT", help="As for build.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Never changes the model.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@recipe_option
+@set_option
+@address_option
+@workers_option
+@json_option
 def train(
     corpora: tuple[str, ...],
     out: Path,
@@ -113,8 +114,8 @@ def _weights(balance: str) -> dict[str, float]:
     show_default=True,
     help="Text of --corpus to read at most.",
 )
-@click.option("--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="How the corpus is read.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@recipe_option
+@json_option
 def info(
     model: Path, text: tuple[str, ...], corpora: tuple[str, ...], sample_megabytes: int, recipe: str, as_json: bool
 ) -> None:

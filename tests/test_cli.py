@@ -1,31 +1,15 @@
 """The command line as its users meet it: real processes, exit codes, what they print."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from commands import GLMDATA, SMALL, glmdata
 from corpora import write_corpus
-
-GLMDATA = [sys.executable, "-m", "glmdata.cli"]
-SMALL = ("--set", "tokenizer.vocabulary_size=800", "--set", "sequence_length=96", "--address", "none")
-
-
-def glmdata(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*GLMDATA, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "120", **environment},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,8 @@
 """`glmdata why`: every outcome of a real build is told, by either name, with and without the corpus."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import SMALL, glmdata
 from corpora import document, write_corpus, write_jsonl
 from rich.cells import cell_len
 
@@ -24,22 +22,8 @@ from glmdata.shards.holding import rows_holding
 from glmdata.shards.reader import Shards
 from glmdata.story import Story, tell
 
-GLMDATA = [sys.executable, "-m", "glmdata.cli"]
-SMALL = ("--set", "tokenizer.vocabulary_size=800", "--set", "sequence_length=96", "--address", "none")
 ODD = "zh/e:f.jsonl"
 LONG = "long.jsonl"
-
-
-def glmdata(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*GLMDATA, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "COLUMNS": "120", **environment},
-    )
 
 
 @pytest.fixture(scope="module")
