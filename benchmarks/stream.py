@@ -68,7 +68,7 @@ def rate(batches, key):
     pss = sum(int(l.split()[1]) for l in open("/proc/self/smaps_rollup") if l.startswith("Pss_Anon:"))
     print(json.dumps({"rate": len(ids) / took, "repeated": len(ids) - len(np.unique(ids)), "anonymous_mb": pss / 1e3}))
 def table():
-    files = sorted(glob.glob(rows + "/*.arrow"))
+    files = sorted(glob.glob(rows + "/[0-9]*.arrow"))
     return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(f)).read_all() for f in files])
 def arrays(t):
     found = {k: t[k].combine_chunks().flatten().to_numpy().reshape(len(t), -1) for k in columns}
@@ -79,7 +79,7 @@ PEERS = {
     "datasets": WRITE
     + """
 import datasets
-d = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in sorted(glob.glob(rows + "/*.arrow"))])
+d = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in sorted(glob.glob(rows + "/[0-9]*.arrow"))])
 d = d.shuffle(seed=0).with_format("numpy")
 rate(d.iter(batch), "sample_id")
 """,
