@@ -11,13 +11,14 @@ import torch
 from glmdata.errors import FingerprintMismatchError, ShardError
 from glmdata.infilling.segments import find_segments, token_segments
 from glmdata.shards.cache import Cache
-from glmdata.shards.choices import choice_columns
 from glmdata.shards.reader import Shards
 from glmdata.streaming.order import ORDER_VERSION, blocks_from, rows_at
 from glmdata.streaming.steps import Batch, StepStream, checked_integer
 from glmdata.streaming.window import WindowOption, chosen_window
 
 __all__ = ["ShardStream"]
+
+Columns = dict[str, npt.NDArray[Any]]
 
 
 class ShardStream(StepStream):
@@ -205,39 +206,60 @@ class ShardStream(StepStream):
 
         Epochs matter with `remask` only. Raises as the reader's `take`.
         """
+        columns = self.room(len(rows))
+        self.fill(columns, rows, epochs)
+        return self.finished(columns)
+
+    def room(self, rows: int) -> Columns:
+        """Arrays for a batch: the positions by name are views of `positions`."""
         length = self.shards.manifest.sequence_length
-        ids, targets = (np.empty((len(rows), length), np.int64) for _ in range(2))
-        positions = np.empty((len(rows), 2, length), np.int64)
-        loss_mask = np.empty((len(rows), length), np.float32)
-        context, samples = (np.empty(len(rows), np.int64) for _ in range(2))
-        columns: dict[str, npt.NDArray[Any]] = {
-            "input_ids": ids,
-            "target_ids": targets,
-            "loss_mask": loss_mask,
+        positions = np.empty((rows, 2, length), np.int64)
+        columns: Columns = {
+            "input_ids": np.empty((rows, length), np.int64),
+            "target_ids": np.empty((rows, length), np.int64),
+            "loss_mask": np.empty((rows, length), np.float32),
             "position_ids": positions[:, 0],
             "block_position_ids": positions[:, 1],
-            "context_length": context,
-            "sample_id": samples,
+            "context_length": np.empty(rows, np.int64),
+            "sample_id": np.empty(rows, np.int64),
         }
-        segments = self.shards.manifest.segments
-        if segments:
-            columns["length"] = np.empty(len(rows), np.int64)
-        if self.shards.compact or (self.remask and epochs.any()):
-            lengths, samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
-            for name, found in zip(("context_length", "length"), lengths, strict=True):
-                if name in columns:
-                    columns[name][:] = found
-        else:
-            self.shards.take(rows, out=columns)
-        block_position_ids = columns.pop("block_position_ids")
-        columns["position_ids"] = positions
-        if segments:
-            found = find_segments(ids, block_position_ids, columns.pop("length"), self.shards.style)
-            both = token_segments(found, len(rows), length)
-            columns["segment_ids"], columns["segment_context_ends"] = both
-        if self.choices:
-            columns |= choice_columns(self.shards, rows)
-        return {name: torch.from_numpy(array) for name, array in columns.items()}
+        if self.shards.manifest.segments:
+            columns["length"] = np.empty(rows, np.int64)
+        return columns
+
+    def fill(
+        self,
+        columns: Columns,
+        rows: npt.NDArray[np.int64],
+        epochs: npt.NDArray[np.int64],
+        places: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        """Put rows of the build into arrays that `room` made, at `places` or from the first on. Raises as `take`."""
+        if not (self.shards.compact or (self.remask and epochs.any())):
+            self.shards.take(rows, out=columns, places=places)
+            return
+        if places is not None:
+            mine = self.room(len(rows))
+            self.fill(mine, rows, epochs)
+            for name, array in mine.items():
+                columns[name][places] = array
+            return
+        matrices = (columns["input_ids"], columns["target_ids"], columns["loss_mask"], _pair(columns))
+        lengths, columns["sample_id"][:] = self._lay_out(rows, epochs, matrices)
+        for name, found in zip(("context_length", "length"), lengths, strict=True):
+            if name in columns:
+                columns[name][:] = found
+
+    def finished(self, columns: Columns) -> Batch:
+        """The batch of filled arrays."""
+        batch = columns | {"position_ids": _pair(columns)}
+        block_position_ids = batch.pop("block_position_ids")
+        if self.shards.manifest.segments:
+            ids = batch["input_ids"]
+            found = find_segments(ids, block_position_ids, batch.pop("length"), self.shards.style)
+            both = token_segments(found, *ids.shape)
+            batch["segment_ids"], batch["segment_context_ends"] = both
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
 
     def _lay_out(
         self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], matrices: tuple[npt.NDArray[Any], ...]
@@ -257,3 +279,10 @@ class ShardStream(StepStream):
             self.reduced_tokens += mask_again(found, epochs, shards.rules, shards.style, shards.manifest.seed)
         lengths = lay_out_rows(found, epochs, shards.style, shards.manifest.seed, Tensors(*matrices))
         return lengths, found.sample_id
+
+
+def _pair(columns: Columns) -> npt.NDArray[Any]:
+    """The array [B, 2, L] that both rows of positions are views of."""
+    pair: npt.NDArray[Any] | None = columns["position_ids"].base
+    assert pair is not None
+    return pair

@@ -177,7 +177,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
         """Text of ids; special tokens appear by their spelling."""
-        spelled = {self.special.by_role()[role]: text for role, text in SPECIAL_TEXTS.items()}
+        roles = self.special.by_role()
+        spelled = {roles[role]: text for role, text in SPECIAL_TEXTS.items()}
         parts: list[str] = []
         run: list[int] = []
         for token in [*map(int, ids), -1]:
