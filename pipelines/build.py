@@ -18,8 +18,9 @@ from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import balance
 from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.clean import clean
+from glmdata.pipelines.compiling import Compilation
 from glmdata.pipelines.dedupe import deduplicate
-from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
+from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result, default_workers
 from glmdata.pipelines.finetune import finetune
 from glmdata.pipelines.folder import BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
@@ -95,13 +96,16 @@ def build(
             )
         size = sum(file.size for file in listing.files)
         executor = make_executor(size)
+        compilation = Compilation(default_workers()) if executor.on_this_machine else None
         try:
             progress.message(f"{describe_files(listing)}; {executor.name}")
-            engine = Engine(folder.work, executor, progress)
+            engine = Engine(folder.work, executor, progress, compilation)
             given = absolute(tokenizer_path) if tokenizer_path else None
             made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given, earlier)
             return replace(made, folder=out)
         finally:
+            if compilation:
+                compilation.stop()
             executor.close()
 
 

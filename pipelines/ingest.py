@@ -64,7 +64,7 @@ def ingest(engine: Engine, files: Sequence[InputFile], recipe: Recipe) -> list[P
     ]
     partitions: list[Partition] = []
     seen: defaultdict[str, int] = defaultdict(int)
-    for group, result in zip(groups, engine.run("ingest", jobs), strict=True):
+    for group, result in zip(groups, engine.run("ingest", jobs, kernels=False), strict=True):
         before: dict[int, int] = {}  # records of the file before each split; a split may fill several partitions
         for number, batch in enumerate(result.counts["batches"]):
             segments = []

@@ -64,10 +64,10 @@ class ShardStream(StepStream):
         shuffle: bool = True,
         epochs: int | None = None,
         remask: bool = False,
+        choices: bool = False,
         window: WindowOption = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
         cache_bytes: int | None = None,
-        choices: bool = False,
     ) -> None:
         """Open a build.
 
@@ -80,15 +80,15 @@ class ShardStream(StepStream):
             shuffle: False gives the shards' own order, every epoch.
             epochs: passes over the build; None never ends.
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
+            choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
+                choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
+                num_choices and label int64 [B]. C is the most that a row of the batch has.
             window: what is shuffled at a time, (rows a block, blocks): blocks of neighbouring rows come in random order
                 and the rows of so many blocks in turn are mixed. None mixes everything. "auto" is None for shards
                 mapped from this machine, 4 shards for those of an object store, 128 record batches for compressed ones.
             cache_dir: where shards of an object store are kept; by default $GLMDATA_CACHE_DIR, else
                 ~/.cache/glmdata. Any number of processes may share it.
             cache_bytes: how much is kept there, 16 GiB by default; what was used longest ago goes first.
-            choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
-                choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
-                num_choices and label int64 [B]. C is the most that a row of the batch has.
 
         Raises:
             ConfigError: an argument lies outside its range.
