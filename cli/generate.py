@@ -88,18 +88,11 @@ def command(
 
 
 def _load(folder: Path, tokenizer: Path | None, bits: str | None, device: str) -> "tuple[GLM, Tokenizer]":
-    import torch
-
     from glmdata.model.checkpoint import load_pretrained
     from glmdata.model.quantize import quantize_model
     from glmdata.tokenization import Tokenizer
 
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(f"--device {device}: there is no such device here") from None
-    model, found = load_pretrained(folder, device=place)
+    model, found = load_pretrained(folder, device=device)
     found = found if tokenizer is None else Tokenizer.load(tokenizer)
     if found is None:
         raise InputError(f"{folder}: no tokenizer.model; give the model's with --tokenizer")

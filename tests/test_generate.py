@@ -145,7 +145,7 @@ def test_wrong_usage_is_told_in_one_line(checkpoint, tmp_path):
     cases = [
         ((checkpoint,), 2, "give --prompt TEXT or --chat"),
         ((checkpoint, "--prompt", "no mask"), 1, "put [MASK], [sMASK] or [gMASK] in it"),
-        ((checkpoint, "--prompt", "[MASK]", "--device", "tpu9"), 2, "there is no such device"),
+        ((checkpoint, "--prompt", "[MASK]", "--device", "tpu9"), 2, "device tpu9: there is none of that name here"),
         ((small, "--prompt", "[MASK]"), 1, "no tokenizer.model; give the model's with --tokenizer"),
         ((small, "--prompt", "[MASK]", "--tokenizer", checkpoint / "tokenizer.model"), 2, "ids, the model 100"),
     ]
