@@ -72,9 +72,10 @@ def load_pretrained(
 
     Raises:
         InputError: a file is missing or damaged.
-        ConfigError: the files do not fit each other.
+        ConfigError: the files do not fit each other, or there is no such device.
     """
     folder = Path(folder)
+    place = _device(device)
     config, bits = read_config(folder)
     model = GLM(config, device="meta")
     if bits:
@@ -86,7 +87,7 @@ def load_pretrained(
     if dtype is not None:
         for parameter in model.parameters():  # not the buffers: quantised weights and their scales stay what they are
             parameter.data = parameter.data.to(dtype)
-    model.to(torch.get_default_device() if device is None else device).eval()
+    model.to(place).eval()
     tokenizer = None
     if (folder / TOKENIZER).is_file():
         tokenizer = Tokenizer.load(folder / TOKENIZER)
@@ -115,3 +116,13 @@ def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
         return GLMConfig.from_json(fields), bits
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _device(name: torch.device | str | None) -> torch.device:
+    if name is None:
+        return torch.get_default_device()
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(f"device {name}: there is none of that name here") from None
+    return torch.device(name)
