@@ -2,12 +2,16 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glmdata.randomness import purpose_key
+
+SHARED = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+"""Data that is not part of this repository; tests that need it skip where it is absent."""
 
 _ZH = (
     "春天的河水慢慢变暖",

@@ -1,13 +1,12 @@
 """Scripts are counted as Unicode says, languages are told apart, and every engine gives the same answer always."""
 
 import json
-import os
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from corpora import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +17,6 @@ from glmdata.text.chinese import SIMPLIFIED, TRADITIONAL
 from glmdata.text.language import ENGINES, LanguageGuess, identify, identify_array, identify_columns
 from glmdata.text.latin import weigh
 from glmdata.text.scripts import SCRIPTS, letter_counts, script_counts, utf8_buffers
-
-DATA = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 # Names of Unicode's characters begin with their script; the data behind them are not those of the kernel's table.
 NAME_PREFIXES = {
@@ -267,7 +264,7 @@ def test_an_unknown_engine_is_named_with_the_nearest() -> None:
 
 
 def labelled() -> list[dict[str, str]]:
-    path = DATA / "language" / "labelled.jsonl"
+    path = SHARED / "language" / "labelled.jsonl"
     if not path.exists():
         pytest.skip(f"no labelled texts at {path}")
     with path.open(encoding="utf-8") as lines:
