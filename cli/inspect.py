@@ -1,18 +1,20 @@
 """`glmdata inspect`."""
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from glmdata.cli.options import json_option
 
+if TYPE_CHECKING:
+    from glmdata.shards.folder import Folder
+
 __all__ = ["command"]
 
 
 @click.command("inspect", no_args_is_help=True)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", metavar="DIR")
 @click.option(
     "--sample",
     type=click.IntRange(min=0),
@@ -60,7 +62,7 @@ __all__ = ["command"]
 )
 @json_option
 def command(
-    folder: Path,
+    folder: str,
     sample: int | None,
     all_tokens: bool,
     verify_: bool,
@@ -71,7 +73,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Look into a finished build.
+    """Look into a finished build, by folder or URI (s3://, gs://, ...).
 
     Without options one screen of figures, from the manifest alone.
     """
@@ -95,11 +97,13 @@ def command(
         _overview(folder, as_json)
 
 
-def _overview(folder: Path, as_json: bool) -> None:
+def _overview(folder: str, as_json: bool) -> None:
+    from glmdata.shards.folder import open_folder
     from glmdata.shards.manifest import Manifest
 
-    manifest = Manifest.load(str(folder))
-    report = _report(folder)
+    place = open_folder(folder)
+    manifest = Manifest.load(place)
+    report = _report(place)
     shards = [{"path": shard.path, "rows": shard.rows, "bytes": shard.bytes} for shard in manifest.shards]
     rows, size = sum(shard.rows for shard in manifest.shards), sum(shard.bytes for shard in manifest.shards)
     if as_json:
@@ -142,7 +146,7 @@ def _overview(folder: Path, as_json: bool) -> None:
         f"{name} {count:,} ({count / max(1, rows):.0%})" for name, count in report.get("samples", {}).items()
     )
     tokenizer = manifest.tokenizer
-    add("build", f"{folder}   format {manifest.format_version}, glmdata {manifest.versions.get('glmdata', '?')}")
+    add("build", f"{place.name}   format {manifest.format_version}, glmdata {manifest.versions.get('glmdata', '?')}")
     add("fingerprint", manifest.fingerprint)
     add("recipe", f"{manifest.recipe.get('name', '?')}   seed {manifest.recipe.get('seed', '?')}")
     add("records", f"{records:,}: {outcomes}")
@@ -156,23 +160,24 @@ def _overview(folder: Path, as_json: bool) -> None:
     add("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches   {manifest.layout}")
     console = make_console()
     console.print(table)
-    told = f"\nA sample: glmdata inspect {folder} --sample 0      All checks: glmdata inspect {folder} --verify"
+    told = f"\nA sample: glmdata inspect {place.name} --sample 0      All checks: glmdata inspect {place.name} --verify"
     console.print(Text(told, "dim"))
 
 
-def _report(folder: Path) -> dict[str, Any]:
+def _report(place: "Folder") -> dict[str, Any]:
     """report.json, which a build can do without."""
     try:
-        found = json.loads((folder / "report.json").read_text("utf-8"))
+        found = json.loads(place.read("report.json").decode("utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _verify(folder: Path, as_json: bool) -> None:
+def _verify(folder: str, as_json: bool) -> None:
+    from glmdata.shards.folder import open_folder
     from glmdata.shards.verify import verify
 
-    problems = list(verify(str(folder)))
+    problems = list(verify(folder))
     if as_json:
         click.echo(
             json.dumps(
@@ -185,6 +190,6 @@ def _verify(folder: Path, as_json: bool) -> None:
         if len(problems) > 50:
             click.echo(f"... and {len(problems) - 50} more")
     else:
-        click.echo(f"{folder}: every file, hash and sample is as it should be")
+        click.echo(f"{open_folder(folder).name}: every file, hash and sample is as it should be")
     if problems:
         raise SystemExit(1)

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,17 +10,22 @@ from glmdata.errors import ConfigError
 
 __all__ = ["show_batch", "show_sample"]
 
+if TYPE_CHECKING:
+    from glmdata.shards.reader import Shards
+
 T = TypeVar("T")
 
 CONTEXT_TOKENS = 4
 """Tokens of Part A shown on each side of a mask token; all with --all."""
 WIDE = 90
 """Columns from which on a batch is shown with all its figures."""
+FETCHED_LEDGER_BYTES = 64 << 20
+"""A ledger in an object store that is larger is not fetched for a sample."""
 SPAN_TOKENS = 12
 """Tokens shown at each end of a long span in Part B; all with --all."""
 
 
-def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> None:
+def show_sample(folder: str, number: int, all_tokens: bool, as_json: bool) -> None:
     """One sample: its text with the spans in place, both rows of positions, where it came from."""
     from glmdata.infilling.restore import restore
     from glmdata.infilling.segments import split_segments
@@ -29,14 +33,14 @@ def show_sample(folder: Path, number: int, all_tokens: bool, as_json: bool) -> N
     from glmdata.shards.schema import OBJECTIVES
     from glmdata.tokenization import Tokenizer
 
-    shards = Shards(str(folder))
+    shards = Shards(folder)
     if number >= shards.rows:
-        raise ConfigError(f"--sample {number}: {folder} has {shards.rows} samples, 0 to {shards.rows - 1}")
+        raise ConfigError(f"--sample {number}: {shards.folder} has {shards.rows} samples, 0 to {shards.rows - 1}")
     row = shards.row(number)
-    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    tokenizer = Tokenizer.load(shards.file("tokenizer.model"))
     length, context = int(row["length"]), int(row["context_length"])
     restored = restore(row, shards.style)
-    sources = _sources(folder, list(row["document_ids"]))
+    sources = _sources(shards, list(row["document_ids"]))
     objective = OBJECTIVES[int(row["objective"])]
     language = shards.manifest.languages[int(row["language"])]
     if as_json:
@@ -139,21 +143,25 @@ def _with_gaps(places: list[int], token: Callable[[int], T]) -> list[T | None]:
     return found
 
 
-def _sources(folder: Path, ids: list[bytes]) -> list[dict[str, Any]]:
-    """Where documents came from, by the ledger."""
+def _sources(shards: "Shards", ids: list[bytes]) -> list[dict[str, Any]]:
+    """Where documents came from, by the ledger; not told where that is far away and large."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     found: dict[bytes, dict[str, Any]] = {}
-    for path in sorted((folder / "ledger").glob("*.parquet")):
-        table = pq.read_table(path, columns=["document_id", "uri", "record"])
+    files = shards.manifest.files
+    names = sorted(name for name in files if name.startswith("ledger/"))
+    if shards.place.remote and sum(files[name].bytes for name in names) > FETCHED_LEDGER_BYTES:
+        names = []
+    for name in names:
+        table = pq.read_table(shards.file(name), columns=["document_id", "uri", "record"])
         chosen = table.filter(pc.is_in(table["document_id"], pa.array(ids, pa.binary(16))))
         found |= {row["document_id"]: {"uri": row["uri"], "record": row["record"]} for row in chosen.to_pylist()}
     return [{"document_id": i.hex(), **found.get(i, {"uri": "?", "record": -1})} for i in ids]
 
 
-def show_batch(folder: Path, step: int, rank: int, world: int, batch_size: int, seed: int, as_json: bool) -> None:
+def show_batch(folder: str, step: int, rank: int, world: int, batch_size: int, seed: int, as_json: bool) -> None:
     """The samples that a rank gets at a step of a shuffled stream, as ShardStream would give them."""
     import numpy as np
 
@@ -161,14 +169,16 @@ def show_batch(folder: Path, step: int, rank: int, world: int, batch_size: int, 
     from glmdata.shards.reader import Shards
     from glmdata.shards.schema import OBJECTIVES
     from glmdata.streaming.order import rows_at
+    from glmdata.streaming.window import default_window
     from glmdata.tokenization import Tokenizer
 
     if rank >= world:
         raise ConfigError(f"--rank {rank}: ranks of --world {world} are 0 to {world - 1}")
-    shards = Shards(str(folder))
+    shards = Shards(folder)
     first = (step * world + rank) * batch_size
-    numbers = rows_at(np.arange(first, first + batch_size), seed=seed, size=shards.rows)
-    tokenizer, style = Tokenizer.load(folder / "tokenizer.model"), shards.style
+    places = np.arange(first, first + batch_size)
+    numbers = rows_at(places, seed=seed, size=shards.rows, window=default_window(shards))
+    tokenizer, style = Tokenizer.load(shards.file("tokenizer.model")), shards.style
     found = []
     for number in numbers.tolist():
         row = shards.row(number)

@@ -21,7 +21,8 @@ import pyarrow.dataset as ds
 from glmdata.corpus.documents import DOCUMENT_ID_BYTES
 from glmdata.corpus.files import uri_of
 from glmdata.errors import ConfigError, DocumentNotFoundError, ShardCorruptError, ShardError
-from glmdata.shards.manifest import Manifest, locate
+from glmdata.shards.folder import locate
+from glmdata.shards.manifest import Manifest
 
 __all__ = ["Entry", "Ledger", "Refusal"]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from synthetic import LENGTH, SPECIAL, VOCABULARY, batch_of, random_row, write_build
 
 from glmdata.errors import ShardCorruptError, ShardError, StorageError
-from glmdata.shards import reader
+from glmdata.shards import mapping, reader
 from glmdata.shards.footer import FooterError, record_batch_blocks
 from glmdata.shards.manifest import Manifest, fingerprint_of
 from glmdata.shards.reader import Shards
@@ -354,7 +354,7 @@ def test_a_reader_pickles_without_data(build):
 
 
 def test_few_maps_and_little_cache_give_the_same_rows(build, monkeypatch):
-    monkeypatch.setattr(reader, "MAX_MAPPED_SHARDS", 1)
+    monkeypatch.setattr(mapping, "MAX_MAPPED_SHARDS", 1)
     monkeypatch.setattr(reader, "CACHE_BYTES", 1)
     shards = Shards(build)
     rows = np.random.default_rng(1).permutation(100)

@@ -14,7 +14,7 @@ from glmdata.errors import ConfigError, FingerprintMismatchError, ShardCorruptEr
 from glmdata.streaming.order import rows_at
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
-stream_module = pytest.importorskip("glmdata.streaming.stream")
+steps_module = pytest.importorskip("glmdata.streaming.steps")
 
 ROWS = 100
 WORLDS = (1, 2, 3, 4, 6, 8)
@@ -129,7 +129,7 @@ def test_iterating_again_goes_on_where_the_stream_stands(build):
 def test_blocks_of_positions_join_without_a_seam(build, monkeypatch):
     wanted = numbers(take(stream_of(build, 3, seed=2), 50))
     for block in (1, 7, 20):
-        monkeypatch.setattr(stream_module, "ORDER_BLOCK", block)
+        monkeypatch.setattr(steps_module, "ORDER_BLOCK", block)
         assert numbers(take(stream_of(build, 3, seed=2), 50)) == wanted
 
 

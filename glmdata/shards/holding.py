@@ -8,12 +8,13 @@ import pyarrow.compute as pc
 
 from glmdata.corpus.documents import DOCUMENT_ID_BYTES
 from glmdata.errors import ShardCorruptError, ShardError
-from glmdata.shards.manifest import Manifest, locate
+from glmdata.shards.folder import open_folder
+from glmdata.shards.manifest import Manifest
 
 __all__ = ["rows_holding"]
 
 
-def rows_holding(folder: str | os.PathLike[str], manifest: Manifest, document_id: bytes) -> list[int]:
+def rows_holding(place: str | os.PathLike[str], manifest: Manifest, document_id: bytes) -> list[int]:
     """Numbers of the rows that hold some of a document, ascending, as `glmdata inspect --sample` counts them.
 
     Only the column of ids is read, 30 us a record batch; hashes are not checked.
@@ -22,8 +23,9 @@ def rows_holding(folder: str | os.PathLike[str], manifest: Manifest, document_id
     wanted = pa.scalar(document_id, pa.binary(DOCUMENT_ID_BYTES))
     found: list[int] = []
     first = 0
+    folder = open_folder(place)
     for shard in manifest.shards:
-        path = locate(folder, shard.path)
+        path = folder.path(shard.path, shard.bytes, shard.xxh3)
         if not path.is_file():
             raise ShardError(f"{path}: missing; copy the build again")
         try:

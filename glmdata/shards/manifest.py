@@ -9,19 +9,19 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
 import xxhash
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.infilling.style import Style, style_of
 from glmdata.recipe import SpanSettings
+from glmdata.shards.folder import Folder, open_folder
 from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS, shard_schema
 
-__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "locate"]
+__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of"]
 
 MANIFEST_NAME = "manifest.json"
 ROLES = ("mask", "gmask", "smask", "sop", "eop", "cls", "eos", "pad")
@@ -175,17 +175,20 @@ class Manifest(_Entry):
         return json.dumps(content | {"checksum": _checksum(content)}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> "Manifest":
-        """Read and check the manifest of a build's folder.
+    def load(cls, folder: str | os.PathLike[str] | Folder) -> "Manifest":
+        """Read and check the manifest of a build's folder, or URI.
 
         Raises ShardError where there is no finished build or one of another format version, ShardCorruptError where
         the manifest is damaged.
         """
-        path = Path(folder) / MANIFEST_NAME
+        place = open_folder(folder)
+        path = f"{place.name}/{MANIFEST_NAME}"
         try:
-            data = path.read_bytes()
+            data = place.read(MANIFEST_NAME)
         except (FileNotFoundError, NotADirectoryError):
-            raise ShardError(f"{folder} holds no finished build: no {MANIFEST_NAME}") from None
+            raise ShardError(f"{place.name} holds no finished build: no {MANIFEST_NAME}") from None
+        except StorageError:
+            raise
         except OSError as error:
             raise ShardError(f"{path}: cannot be read: {error.strerror}") from None
         try:
@@ -218,18 +221,6 @@ def fingerprint_of(shards: Sequence[str]) -> str:
     Equal fingerprints mean equal rows in equal order, in equal bytes.
     """
     return xxhash.xxh3_128_hexdigest("".join(f"{digest}\n" for digest in shards).encode())
-
-
-def locate(folder: str | os.PathLike[str], name: str) -> Path:
-    """Path of a listed file. Raises ShardError where a link leads it out of the folder, or in circles."""
-    root = Path(folder).resolve()
-    try:
-        path = (root / name).resolve()
-    except (OSError, RuntimeError):
-        raise ShardError(f"{Path(folder) / name}: a link in circles; put the file itself there") from None
-    if root not in path.parents:
-        raise ShardError(f"{Path(folder) / name}: leads out of the build's folder; put the file itself there")
-    return path
 
 
 def _checksum(content: dict[str, Any]) -> str:

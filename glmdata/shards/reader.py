@@ -1,4 +1,4 @@
-"""The rows of a build by number, from memory-mapped shards.
+"""The rows of a build by number, from memory-mapped shards; those of an object store come through a cache.
 
 Row -> (shard, record batch, place) is arithmetic on the manifest. Nothing but the manifest is read before the first
 row is asked for; each record batch is hashed once, before Arrow sees it.
@@ -11,6 +11,7 @@ import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,9 +20,11 @@ import pyarrow as pa
 import xxhash
 
 from glmdata.errors import ShardCorruptError, ShardError
+from glmdata.shards.cache import Cache
 from glmdata.shards.compact import Source, gather, gather_ends, matrices, unmasked
-from glmdata.shards.footer import Block, FooterError, record_batch_blocks
-from glmdata.shards.manifest import Manifest, ShardEntry, locate
+from glmdata.shards.folder import open_folder
+from glmdata.shards.manifest import Manifest, ShardEntry
+from glmdata.shards.mapping import MappedShards
 from glmdata.shards.schema import (
     MATRIX_COLUMNS,
     SCALAR_COLUMNS,
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Shards"]
 
-MAX_MAPPED_SHARDS = 1024
-"""Linux allows a process 65,530 maps; no file stays open behind one."""
 CACHE_BYTES = 64 << 20
 """Memory for record batches kept at hand: decompressed ones, and the views of mapped ones."""
 VIEWS_BYTES = 4096
@@ -50,13 +51,6 @@ ARROW_ALIGNMENT = 64
 """Writers may count the padding of a buffer as part of it."""
 
 Views = dict[str, npt.NDArray[Any]]
-
-
-class _Mapped(NamedTuple):
-    """A shard in memory. It is unmapped when the last array on it is gone; nothing is ever closed by force."""
-
-    data: pa.Buffer
-    blocks: list[Block]
 
 
 class _Place(NamedTuple):
@@ -96,10 +90,16 @@ class Shards:
     num_batches: int
     """Record batches of the build, numbered through all shards in order."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Read the manifest. Raises as Manifest.load: ShardError without a build, ShardCorruptError where damaged."""
-        self.folder = os.fspath(folder)
-        self.manifest = Manifest.load(folder)
+    def __init__(self, folder: str | os.PathLike[str], *, cache: Cache | None = None) -> None:
+        """Read the manifest of a folder or URI; `cache` is for the shards of the latter, by default Cache().
+
+        Raises as Manifest.load: ShardError without a build, ShardCorruptError where damaged. ConfigError where the
+        cache has no room for two shards.
+        """
+        self.place = open_folder(folder, cache)
+        self.folder = self.place.name
+        """Path or URI as messages have it."""
+        self.manifest = Manifest.load(self.place)
         self.compact = self.manifest.layout == "compact"
         self.schema, self._finished = self.manifest.shard_schema(), self.manifest.shard_schema("materialised")
         self._step = self.manifest.rows_per_record_batch
@@ -108,18 +108,20 @@ class Shards:
         self._first_batch = np.cumsum([0] + [len(shard.record_batches) for shard in entries], dtype=np.int64)
         self.rows = int(self._first_row[-1])
         self.num_batches = int(self._first_batch[-1])
+        self.compressed: bool = self.manifest.recipe["shards"].get("compression", "none") != "none"
+        self._cache_bytes = CACHE_BYTES
+        self.mapping = MappedShards(self.place, entries)
         self._reset()
 
     def _reset(self) -> None:
         self._verified = bytearray(self.num_batches)
-        self._mapped: OrderedDict[int, _Mapped] = OrderedDict()
         self._views: OrderedDict[int, tuple[int, Views, dict[str, ListView]]] = OrderedDict()
         self._with_lists = self.compact
         self._cached = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but maps and views, which belong to one process."""
-        own = ("_verified", "_mapped", "_views", "_cached", "_with_lists")
+        own = ("_verified", "_views", "_cached", "_with_lists")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -139,6 +141,16 @@ class Shards:
 
         return span_rules(self.manifest.span_settings)
 
+    def file(self, name: str) -> Path:
+        """Path of a file of the build that is not a shard, such as `tokenizer.model`.
+
+        Raises ShardError where the manifest lists none of that name, and as the folder's `path`.
+        """
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            raise ShardError(f"{self.folder}: its manifest lists no {name}; copy the build again")
+        return self.place.path(name, entry.bytes, entry.xxh3)
+
     def batch(self, number: int) -> pa.RecordBatch:
         """Record batch `number` of the build, verified, on the mapped file where it is not compressed.
 
@@ -148,10 +160,14 @@ class Shards:
             raise IndexError(f"record batch {number} of {self.num_batches}")
         index = int(np.searchsorted(self._first_batch, number, "right")) - 1
         shard, local = self.manifest.shards[index], number - int(self._first_batch[index])
-        mapped = self._map(index)
+        mapped = self.mapping.shard(index)
+        while self.mapping.released:
+            self._forget(self.mapping.released.pop())
         block = mapped.blocks[local]
         message = mapped.data.slice(block.offset, block.metadata + block.body)
         if not self._verified[number] and xxhash.xxh3_64_hexdigest(message) != shard.record_batches[local]:
+            if self.mapping.fetch_again(index):
+                return self.batch(number)
             raise self._corrupt(shard, local, "differs from what the manifest says")
         try:
             batch = pa.ipc.read_record_batch(message, self.schema)
@@ -279,7 +295,7 @@ class Shards:
         return np.empty(rows, numpy_dtype(kind))
 
     def _place(self, rows: npt.NDArray[np.int64]) -> _Place:
-        shard = np.searchsorted(self._first_row, rows, "right") - 1
+        shard = self.shards_of(rows)
         batch, row = np.divmod(rows - self._first_row[shard], self._step)
         return _Place(self._first_batch[shard] + batch, row)
 
@@ -291,47 +307,29 @@ class Shards:
             return kept[1], kept[2]
         batch = self.batch(number)
         views, lists = column_views(batch), list_views(batch) if self._with_lists else {}
-        compressed = self.manifest.recipe["shards"].get("compression", "none") != "none"
-        cost = VIEWS_BYTES + (batch.nbytes if compressed else 0)
+        cost = VIEWS_BYTES + (batch.nbytes if self.compressed else 0)
         self._views[number] = (cost, views, lists)
         self._cached += cost
-        while self._cached > CACHE_BYTES and len(self._views) > 1:
+        while self._cached > self._cache_bytes and len(self._views) > 1:
             self._cached -= self._views.popitem(last=False)[1][0]
         return views, lists
 
-    def _map(self, index: int) -> _Mapped:
-        mapped = self._mapped.get(index)
-        if mapped is None:
-            mapped = self._open(self.manifest.shards[index])
-            self._mapped[index] = mapped
-            if len(self._mapped) > MAX_MAPPED_SHARDS:
-                self._mapped.popitem(last=False)
-        self._mapped.move_to_end(index)
-        return mapped
+    def shards_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
+        """Which shards hold the rows, [n]."""
+        return np.searchsorted(self._first_row, rows, "right") - 1
 
-    def _open(self, shard: ShardEntry) -> _Mapped:
-        path = locate(self.folder, shard.path)
-        try:
-            if not path.is_file():
-                raise ShardError(f"{self.folder}/{shard.path}: missing; copy the build again")
-            with pa.memory_map(str(path)) as file:
-                data = file.read_buffer()  # outlives the file, which needs no descriptor from here on
-        except OSError as error:
-            raise ShardError(f"{self.folder}/{shard.path}: cannot be read: {error}") from None
-        if data.size != shard.bytes:
-            raise ShardCorruptError(
-                f"{self.folder}/{shard.path}: {data.size} bytes, the manifest says {shard.bytes}; copy the build again"
-            )
-        try:
-            blocks = record_batch_blocks(memoryview(data))
-        except FooterError as error:
-            raise ShardCorruptError(f"{self.folder}/{shard.path}: {error}; copy the build again") from None
-        if len(blocks) != len(shard.record_batches):
-            raise ShardCorruptError(
-                f"{self.folder}/{shard.path}: {len(blocks)} record batches, the manifest says "
-                f"{len(shard.record_batches)}; copy the build again"
-            )
-        return _Mapped(data, blocks)
+    def keep_rows(self, rows: int) -> None:
+        """Make room in memory for the decompressed record batches of so many rows, if they are compressed at all."""
+        if self.compressed:
+            widths = (self._finished.field(name).type for name in MATRIX_COLUMNS)
+            a_row = sum(kind.list_size * kind.value_type.bit_width // 8 for kind in widths)
+            self._cache_bytes = max(CACHE_BYTES, min(rows, self.rows) * a_row * 9 // 8)
+
+    def _forget(self, shard: int) -> None:
+        """Drop the views that keep a shard mapped."""
+        for number in range(self._first_batch[shard], self._first_batch[shard + 1]):
+            if number in self._views:
+                self._cached -= self._views.pop(number)[0]
 
     def _corrupt(self, shard: ShardEntry, local: int, what: str) -> ShardCorruptError:
         first = local * self._step

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from glmdata.errors import ShardCorruptError, ShardError
 from glmdata.shards.compact import expand_batch
+from glmdata.shards.folder import Folder, open_folder
 from glmdata.shards.footer import FooterError, record_batch_hashes
 from glmdata.shards.invariants import broken_rules
-from glmdata.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, locate
+from glmdata.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from glmdata.storage import file_digest
 
 __all__ = ["Problem", "verify"]
@@ -36,12 +37,13 @@ class Problem:
     what: str
 
 
-def verify(folder: str | os.PathLike[str]) -> Iterator[Problem]:
-    """Find what is wrong with a build; nothing is found in a good one.
+def verify(place: str | os.PathLike[str]) -> Iterator[Problem]:
+    """Find what is wrong with a build by path or URI; nothing is found in a good one. Remote files are fetched anew.
 
     A damaged manifest is the one problem told of, since nothing else can be judged without it.
     Raises ShardError where the folder holds no finished build, or one of another format version.
     """
+    folder = open_folder(place)
     try:
         manifest = Manifest.load(folder)
     except ShardCorruptError as error:
@@ -58,11 +60,11 @@ def verify(folder: str | os.PathLike[str]) -> Iterator[Problem]:
 
 
 def _file_problems(
-    folder: str | os.PathLike[str], name: str, size: int, digest: str, shard: ShardEntry | None = None
+    folder: Folder, name: str, size: int, digest: str, shard: ShardEntry | None = None
 ) -> Iterator[Problem]:
     """Presence, size and hash of one file; for a damaged shard also which record batches are."""
     try:
-        path = locate(folder, name)
+        path = folder.path(name, size, digest, fresh=True)
         if not path.is_file():
             yield Problem(name, "", "missing")
             return
@@ -94,12 +96,10 @@ def _damaged_batches(path: Path, shard: ShardEntry) -> str:
     return f"record batch {', '.join(damaged[:3])}" + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
 
 
-def _shard_problems(
-    folder: str | os.PathLike[str], shard: ShardEntry, manifest: Manifest, first: int
-) -> Iterator[Problem]:
+def _shard_problems(folder: Folder, shard: ShardEntry, manifest: Manifest, first: int) -> Iterator[Problem]:
     """Schema, record batches and rows of a shard whose bytes are as they were written; `first` is its first row."""
     try:
-        with pa.memory_map(str(locate(folder, shard.path))) as file:
+        with pa.memory_map(str(folder.path(shard.path, shard.bytes, shard.xxh3))) as file:
             data = file.read_buffer()
         reader = pa.ipc.open_file(data)
         if not reader.schema.equals(manifest.shard_schema(), check_metadata=True):
@@ -150,10 +150,8 @@ def _row_problems(
         )
 
 
-def _extra_files(folder: str | os.PathLike[str], manifest: Manifest) -> Iterator[Problem]:
+def _extra_files(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
     listed = {shard.path for shard in manifest.shards} | set(manifest.files)
-    places = sorted(Path(folder, "shards").rglob("*"))
-    for path in places:
-        name = path.relative_to(folder).as_posix()
-        if name not in listed and not path.is_dir():
+    for name in folder.names("shards"):
+        if name not in listed:
             yield Problem(name, "", "not in the manifest; the build does not read it, remove it")

@@ -1,35 +1,25 @@
 """ShardStream: a build as batches of tensors, in an order any number of ranks and workers agree on."""
 
-import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from glmdata.errors import ConfigError, FingerprintMismatchError, ShardError
+from glmdata.errors import FingerprintMismatchError, ShardError
 from glmdata.infilling.segments import find_segments, token_segments
+from glmdata.shards.cache import Cache
 from glmdata.shards.reader import Shards
-from glmdata.streaming.order import ORDER_VERSION, rows_at
-
-try:
-    import torch
-    from torch.utils.data import IterableDataset, get_worker_info
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise ImportError('ShardStream needs PyTorch: pip install "glmdata[train]"') from error
+from glmdata.streaming.order import ORDER_VERSION, blocks_from, rows_at
+from glmdata.streaming.steps import Batch, StepStream, checked_integer
+from glmdata.streaming.window import WindowOption, chosen_window
 
 __all__ = ["ShardStream"]
 
-ORDER_BLOCK = 8192
-"""Positions whose rows are worked out at once: numpy's cost a call is shared by that many."""
 
-Batch = dict[str, torch.Tensor]
-
-
-class ShardStream(IterableDataset[Batch]):
+class ShardStream(StepStream):
     """Batches of a finished build for one data-parallel rank.
 
     B = batch_size, L = the build's sequence_length. A batch is a dict of tensors, each new and the caller's own:
@@ -73,11 +63,14 @@ class ShardStream(IterableDataset[Batch]):
         shuffle: bool = True,
         epochs: int | None = None,
         remask: bool = False,
+        window: WindowOption = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
-        """Open a build's folder.
+        """Open a build.
 
         Args:
-            path: folder with manifest.json.
+            path: folder with manifest.json, or URI of one (s3://, gs://, ...).
             batch_size: rows of one rank's batch.
             seed: of the order, in [0, 2**63).
             dp_rank: which data-parallel rank this is.
@@ -85,30 +78,29 @@ class ShardStream(IterableDataset[Batch]):
             shuffle: False gives the shards' own order, every epoch.
             epochs: passes over the build; None never ends.
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
+            window: what is shuffled at a time, (rows a block, blocks): blocks of neighbouring rows come in random order
+                and the rows of so many blocks in turn are mixed. None mixes everything. "auto" is None for shards
+                mapped from this machine, 4 shards for those of an object store, 128 record batches for compressed ones.
+            cache_dir: where shards of an object store are kept; by default $GLMDATA_CACHE_DIR, else
+                ~/.cache/glmdata. Any number of processes may share it.
+            cache_bytes: how much is kept there, 16 GiB by default; what was used longest ago goes first.
 
         Raises:
             ConfigError: an argument lies outside its range.
             ShardError: `path` holds no finished build, or one without samples.
+            StorageError: the manifest cannot be fetched.
         """
-        super().__init__()
-        self.batch_size = _integer("batch_size", batch_size, 1, 1 << 24)
-        self.dp_world = _integer("dp_world", dp_world, 1, 1 << 24)
-        self.dp_rank = _integer("dp_rank", dp_rank, 0, self.dp_world - 1)
-        self.seed = _integer("seed", seed, 0, (1 << 63) - 1)
-        self.epochs = None if epochs is None else _integer("epochs", epochs, 1, 1 << 31)
+        super().__init__(batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world)
+        self.epochs = None if epochs is None else checked_integer("epochs", epochs, 1, 1 << 31)
         self.shuffle, self.remask = bool(shuffle), bool(remask)
-        self._shards = Shards(path)
-        if self._shards.rows == 0:
-            raise ShardError(f"{path} holds no samples")
-        self._consumed = 0
-        self._at_end = False
+        self.shards = Shards(path, cache=Cache(cache_dir, cache_bytes))
+        if self.shards.rows == 0:
+            raise ShardError(f"{self.shards.folder} holds no samples")
+        self.window = chosen_window(window, self.shards)
+        if self.window is not None:
+            self.shards.keep_rows(self.window.block_rows * self.window.blocks)
         self.reduced_tokens = 0
         """Tokens that fresh masks made here were to hide and that found no room in their row."""
-
-    @property
-    def global_batch(self) -> int:
-        """Samples of one step over all ranks."""
-        return self.batch_size * self.dp_world
 
     def plan(self) -> dict[str, Any]:
         """What is ahead, from the manifest alone.
@@ -117,11 +109,11 @@ class ShardStream(IterableDataset[Batch]):
         fraction); with `epochs` also `steps` of the whole run and `padded_rows` in its last global batch (None
         without); `samples_consumed` and `epoch` (0-based) where the stream stands.
         """
-        samples, total = self._shards.rows, self._total()
+        samples, total = self.shards.rows, self._total()
         steps = None if total is None else -(-total // self.global_batch)
         return {
             "samples": samples,
-            "sequence_length": self._shards.manifest.sequence_length,
+            "sequence_length": self.shards.manifest.sequence_length,
             "batch_size": self.batch_size,
             "dp_world": self.dp_world,
             "global_batch": self.global_batch,
@@ -141,85 +133,72 @@ class ShardStream(IterableDataset[Batch]):
         """
         return {
             "order_version": ORDER_VERSION,
-            "fingerprint": self._shards.manifest.fingerprint,
+            "fingerprint": self.shards.manifest.fingerprint,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "remask": self.remask,
+            "window": None if self.window is None else list(self.window),
             "samples_consumed": self._consumed,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` was saved, at once; nothing is replayed. An iterator already running goes on as it was.
-
-        Raises:
-            FingerprintMismatchError: the state belongs to another build.
-            ConfigError: it was saved with another seed, shuffle, remask or version of the order, or is no state.
-        """
-        mine = self.state_dict()
-        if isinstance(state, Mapping):
-            state = {"remask": False, **state}  # states saved before there was such a thing
-        missing = [key for key in mine if not isinstance(state, Mapping) or key not in state]
-        if missing:
-            raise ConfigError(f"not the state of a ShardStream: it lacks {', '.join(missing)}")
-        if state["order_version"] != ORDER_VERSION:
-            raise ConfigError(
-                f"the state was saved under order version {state['order_version']}, this glmdata has {ORDER_VERSION}; "
-                "go on with the glmdata that saved it, or start the epoch anew"
-            )
-        if state["fingerprint"] != mine["fingerprint"]:
+    def _require_same_data(self, state: Mapping[str, Any]) -> None:
+        mine = self.shards.manifest.fingerprint
+        if state["fingerprint"] != mine:
             raise FingerprintMismatchError(
-                f"the state belongs to build {state['fingerprint']}, {self._shards.folder} is {mine['fingerprint']}; "
+                f"the state belongs to build {state['fingerprint']}, {self.shards.folder} is {mine}; "
                 "give the build that was trained on, or start without the state"
             )
-        for key in ("seed", "shuffle", "remask"):
-            if state[key] != mine[key]:
-                raise ConfigError(
-                    f"the state was saved with {key}={state[key]}, this stream has {key}={mine[key]}; "
-                    "make them the same"
-                )
-        self._consumed = _integer("samples_consumed", state["samples_consumed"], 0, (1 << 62) - 1)
-        self._at_end = False
-
-    def __iter__(self) -> Iterator[Batch]:
-        """This rank's batches from where the stream stands; in a DataLoader worker its share of them.
-
-        Raises ShardCorruptError, ShardError naming the shard, at the first batch that needs it.
-        """
-        if self._at_end:
-            self._consumed, self._at_end = 0, False
-        worker = get_worker_info()
-        index, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        start, size, total = self._consumed, self.global_batch, self._total()
-        steps = None if total is None else max(0, -(-(total - start) // size))
-        per_block = max(1, ORDER_BLOCK // self.batch_size)
-        first = index
-        while steps is None or first < steps:
-            stop = first + per_block * workers
-            mine = np.arange(first, stop if steps is None else min(stop, steps), workers, dtype=np.int64)
-            slices = start + mine[:, None] * size + self.dp_rank * self.batch_size + np.arange(self.batch_size)
-            rows, epochs = self._rows(slices)
-            for step, positions, chosen, epoch in zip(mine.tolist(), slices, rows, epochs, strict=True):
-                batch = self._gather(chosen, epoch, 0 if total is None else int((positions >= total).sum()))
-                if worker is None:
-                    reached = start + (step + 1) * size
-                    self._consumed = reached if total is None else min(reached, total)
-                yield batch
-            first = stop
-        self._at_end = worker is None
 
     def _total(self) -> int | None:
-        return None if self.epochs is None else self.epochs * self._shards.rows
+        return None if self.epochs is None else self.epochs * self.shards.rows
 
-    def _rows(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Rows and epochs at positions of any shape; those past the end repeat from the start."""
-        total = self._total()
-        flat = positions.ravel() if total is None else positions.ravel() % total
-        rows = rows_at(flat, seed=self.seed, size=self._shards.rows, shuffle=self.shuffle)
-        return rows.reshape(positions.shape), (flat // self._shards.rows).reshape(positions.shape)
+    def _batches(self, positions: npt.NDArray[np.int64], padded: Sequence[int]) -> Iterator[Batch]:
+        rows, epochs = self.rows_of(positions)
+        for chosen, epoch, repeated in zip(rows, epochs, padded, strict=True):
+            batch = self.batch_of(chosen, epoch)
+            if repeated:
+                batch["loss_mask"][-repeated:] = 0
+            yield batch
 
-    def _gather(self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], padded: int) -> Batch:
-        """One batch, its last `padded` rows without loss: one gather straight into the tensors' memory."""
-        length = self._shards.manifest.sequence_length
+    def rows_of(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows of the build and epochs at positions of the stream, of any shape; remote shards begin to be fetched."""
+        size = self.shards.rows
+        rows = rows_at(positions.ravel(), seed=self.seed, size=size, shuffle=self.shuffle, window=self.window)
+        self._fetch_ahead(int(positions.flat[0]), rows)
+        return rows.reshape(positions.shape), positions // size
+
+    def _fetch_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        """Have remote shards fetched before they are needed; `rows` are those at `position` and some behind it."""
+        shards = self.shards
+        if not shards.place.remote:
+            return
+        if not self.shuffle:
+            first = int(shards.shards_of(rows[:1])[0])
+            shards.mapping.prefetch(range(first, len(shards.manifest.shards)))
+        elif self.window is None:
+            shards.mapping.prefetch(dict.fromkeys(shards.shards_of(rows).tolist()))
+        else:
+            blocks = blocks_from(position, seed=self.seed, size=shards.rows, window=self.window)
+            shards.mapping.prefetch(self._shards_in(blocks))
+
+    def _shards_in(self, blocks: Iterable[range]) -> Iterator[int]:
+        """The distinct shards of blocks, in order."""
+        seen = set[int]()
+        for rows in blocks:
+            first, last = self.shards.shards_of(np.array([rows[0], rows[-1]]))
+            for shard in range(first, last + 1):
+                if shard not in seen:
+                    seen.add(shard)
+                    yield shard
+            if len(seen) == len(self.shards.manifest.shards):
+                return
+
+    def batch_of(self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Batch:
+        """Rows of the build by number as a batch: one gather straight into the tensors' memory.
+
+        Epochs matter with `remask` only. Raises as the reader's `take`.
+        """
+        length = self.shards.manifest.sequence_length
         ids, targets = (np.empty((len(rows), length), np.int64) for _ in range(2))
         positions = np.empty((len(rows), 2, length), np.int64)
         loss_mask = np.empty((len(rows), length), np.float32)
@@ -233,22 +212,20 @@ class ShardStream(IterableDataset[Batch]):
             "context_length": context,
             "sample_id": samples,
         }
-        segments = self._shards.manifest.segments
+        segments = self.shards.manifest.segments
         if segments:
             columns["length"] = np.empty(len(rows), np.int64)
-        if self._shards.compact or (self.remask and epochs.any()):
+        if self.shards.compact or (self.remask and epochs.any()):
             lengths, samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
             for name, found in zip(("context_length", "length"), lengths, strict=True):
                 if name in columns:
                     columns[name][:] = found
         else:
-            self._shards.take(rows, out=columns)
-        if padded:
-            loss_mask[-padded:] = 0
+            self.shards.take(rows, out=columns)
         block_position_ids = columns.pop("block_position_ids")
         columns["position_ids"] = positions
         if segments:
-            found = find_segments(ids, block_position_ids, columns.pop("length"), self._shards.style)
+            found = find_segments(ids, block_position_ids, columns.pop("length"), self.shards.style)
             both = token_segments(found, len(rows), length)
             columns["segment_ids"], columns["segment_context_ends"] = both
         return {name: torch.from_numpy(array) for name, array in columns.items()}
@@ -263,7 +240,7 @@ class ShardStream(IterableDataset[Batch]):
         from glmdata.infilling.remask import mask_again
         from glmdata.infilling.unmask import Tensors, lay_out_rows
 
-        shards = self._shards
+        shards = self.shards
         if not self.remask:
             epochs = np.zeros_like(epochs)
         found = shards.unmasked(rows, sentence_ends=bool(epochs.any()))
@@ -271,14 +248,3 @@ class ShardStream(IterableDataset[Batch]):
             self.reduced_tokens += mask_again(found, epochs, shards.rules, shards.style, shards.manifest.seed)
         lengths = lay_out_rows(found, epochs, shards.style, shards.manifest.seed, Tensors(*matrices))
         return lengths, found.sample_id
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    """`value` as an int (numpy's are taken, floats and booleans are not) in [low, high]."""
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if not low <= number <= high:
-        raise ConfigError(f"{name} must be an integer in {low} to {high}, it is {value!r}")
-    return number
