@@ -104,6 +104,7 @@ def test_every_package_is_listed() -> None:
     ("statement", "absent"),
     [
         ("import glmdata", ("numpy", "torch", "ray", "numba", "pyarrow", "click")),
+        ("import glmdata.model", ("torch", "safetensors", "ray", "numba", "click")),
         ("import glmdata.streaming", ("torch", "ray", "numba", "click")),
         ("import glmdata.cli.main", ("torch", "ray", "numba", "pyarrow", "numpy", "rich", "pydantic")),
         ("import glmdata.pipelines.build", ("torch", "ray", "click", "rich")),

@@ -1,0 +1,54 @@
+"""The blank-infilling loss, token by token."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["INPUTS", "batch_loss", "loss", "token_losses"]
+
+INPUTS = ("input_ids", "position_ids", "context_length", "segment_ids", "segment_context_ends")
+"""What of a ShardStream batch the network reads; the last two are there in builds that pack segments."""
+
+
+def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
+    """Cross entropy of each place in float32: logits [..., V], target_ids [...] -> [...]."""
+    flat = functional.cross_entropy(logits.flatten(0, -2).float(), target_ids.flatten(), reduction="none")
+    return flat.view(target_ids.shape)
+
+
+def loss(logits: Tensor, target_ids: Tensor, loss_mask: Tensor, *, divisor: Tensor | float | None = None) -> Tensor:
+    """Sum of losses times loss_mask, over the sum of loss_mask or over `divisor`.
+
+    The original takes the mean of each micro-batch and then the mean of those, so that tokens of micro-batches with few
+    targets weigh more. With the sum of loss_mask over a whole step as `divisor`, the losses (and gradients) of its
+    micro-batches add up to those of one batch.
+
+    Args:
+        logits: [B, L, V]; or [n, V], those of the n places where loss_mask is not 0, as GLM gives them.
+        target_ids: int64 [B, L].
+        loss_mask: float [B, L].
+        divisor: what to divide by; None: the sum of loss_mask. Where that is 0 so is the loss.
+    """
+    if logits.dim() == target_ids.dim():
+        chosen = loss_mask != 0
+        target_ids, loss_mask = target_ids[chosen], loss_mask[chosen]
+    total = (token_losses(logits, target_ids) * loss_mask).sum()
+    if divisor is None:
+        weight = loss_mask.sum()
+        divisor = torch.where(weight == 0, torch.ones_like(weight), weight)
+    return total / divisor
+
+
+def batch_loss(
+    model: Callable[..., Tensor], batch: Mapping[str, Any], *, divisor: Tensor | float | None = None
+) -> Tensor:
+    """Loss of a ShardStream batch; logits are made where there is a loss, and nowhere else.
+
+    `model` is a GLM, or one wrapped for several processes.
+    """
+    inputs = {name: batch[name] for name in INPUTS if name in batch}
+    logits = model(**inputs, loss_mask=batch["loss_mask"])
+    return loss(logits, batch["target_ids"], batch["loss_mask"], divisor=divisor)

@@ -1,0 +1,337 @@
+"""The GLM network: the originals' numbers, who sees whom, losses, configurations, fresh weights."""
+
+import json
+import math
+
+import pytest
+from models import FAMILY, GOLDEN, golden, golden_config, small_batch, small_config, small_model, torch
+
+from glmdata.errors import ConfigError
+from glmdata.model import GLM, PRESETS, GLMConfig, preset
+from glmdata.model.attention import visibility
+from glmdata.model.loss import batch_loss, loss, token_losses
+from glmdata.model.rotary import inverse_frequencies, one_row
+
+
+def inputs_of(batch):
+    return {name: batch[name] for name in ("input_ids", "position_ids", "context_length")}
+
+
+def golden_glm():
+    return GLM(golden_config("glm_tiny", "learned-2d")).load_reference(golden("glm_tiny_state_dict"), "glm").eval()
+
+
+def chatglm_context(io):
+    """Part A's lengths, read off the mask that ChatGLM-6B's code made."""
+    rows, _, queries, keys = io["attention_mask_shape"].tolist()
+    bits = (io["attention_mask_true_is_masked"][..., None] >> torch.arange(7, -1, -1)) & 1
+    return (bits.flatten(2)[..., :keys].reshape(rows, queries, keys)[:, 0] == 0).sum(-1)
+
+
+def test_logits_losses_and_gradients_are_those_of_glm():
+    io, model = golden("glm_tiny_io"), golden_glm()
+    logits = model(io["input_ids"], io["position_ids"], io["sep"])
+    real = torch.arange(80) < (io["sep"] + io["loss_mask"].sum(1).long())[:, None]
+
+    assert (logits - io["logits"])[real].abs().max() <= 2e-5
+    off = (token_losses(logits, io["targets"]) - io["per_token_loss"])[io["loss_mask"] > 0].abs()
+    assert off.max() <= 2e-5
+    batch = {"input_ids": io["input_ids"], "position_ids": io["position_ids"], "context_length": io["sep"]}
+    mean = batch_loss(model, batch | {"target_ids": io["targets"], "loss_mask": io["loss_mask"]})
+    assert abs(mean.item() - io["loss"]) <= 2e-6
+    mean.backward()
+    norms = json.loads((GOLDEN / "glm_tiny_meta.json").read_text("utf-8"))["grad_l2"]
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert len(gradients) == len(norms)
+    for name, norm in norms.items():
+        ours = gradients[name.removeprefix("transformer.")]
+        assert abs(ours.double().norm().item() - norm) <= 1e-5
+        if f"grad/{name}" in io:
+            assert (ours - io[f"grad/{name}"]).abs().max() <= 1e-5
+
+
+def test_hidden_states_between_layers_are_those_of_glm():
+    io, model = golden("glm_tiny_io"), golden_glm()
+    found = []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+    model(io["input_ids"], io["position_ids"], io["sep"])
+    for place, hidden in enumerate(found):
+        assert (hidden - io[f"hidden_after_layer_{place}"])[:, :50].abs().max() <= 2e-5
+
+
+def test_logits_and_loss_are_those_of_chatglm():
+    io = golden("chatglm_tiny_io")
+    model = GLM(golden_config("chatglm_tiny", "rotary-2d")).eval()
+    model.load_reference(golden("chatglm_tiny_state_dict"), "chatglm-6b")
+    logits = model(io["input_ids"], io["position_ids"], chatglm_context(io))
+    real = torch.arange(23) < io["lengths"][:, None]
+
+    assert (logits - io["logits"])[real].abs().max() <= 2e-5
+    targets = torch.nn.functional.pad(io["labels"][:, 1:], (0, 1), value=-100)  # its trainer shifts, our shards do
+    mask = (targets != -100).float()
+    assert abs(loss(logits, targets.clamp(min=0), mask).item() - io["loss"]) <= 2e-6
+
+
+def test_rotary_positions_in_one_row_are_those_of_the_original():
+    """ChatGLM-6B's code has GLM-130B's positions as an option: [gMASK] counts on, [MASK] stays."""
+    io = golden("chatglm_tiny_io")
+    config = golden_config(
+        "chatglm_tiny", "rotary-1d", activation="gelu", inner_size=256, head="separate", residual_scale=math.sqrt(56)
+    )
+    model = GLM(config).load_reference(golden("chatglm_tiny_state_dict"), "chatglm-6b").eval()
+    positions = one_row(io["position_ids"], io["input_ids"], 501)
+    logits = model(io["input_ids"], positions, chatglm_context(io))[:, ::6]
+
+    assert (logits - io["logits_rope_1d"]).abs().max() <= 2e-5
+    assert torch.equal(inverse_frequencies(8), io["inv_freq_fp16_rounded"])
+
+
+@pytest.mark.parametrize("positions", FAMILY)
+def test_padding_and_later_tokens_are_not_seen_and_part_a_is(positions):
+    model, batch = small_model(positions), small_batch()
+    logits = model(**inputs_of(batch))
+    context = batch["context_length"]
+    for row in range(len(context)):
+        for place in range(40):
+            changed = {name: tensor.clone() for name, tensor in inputs_of(batch).items()}
+            changed["input_ids"][row, place] = (changed["input_ids"][row, place] + 1) % 90
+            moved = (model(**changed) - logits).abs().amax(-1) > 1e-6
+            assert not moved[torch.arange(4) != row].any()
+            seen = torch.arange(40) >= (0 if place < context[row] else place)
+            assert torch.equal(moved[row], seen)
+
+
+def test_segments_are_as_if_each_stood_in_a_row_of_its_own():
+    for positions in FAMILY:
+        model, batch = small_model(positions), small_batch(2, 40)
+        lengths = batch["context_length"] + batch["loss_mask"].sum(1).long()
+        alone = model(**inputs_of(batch))
+        size = int(lengths.sum())
+        ids, places = torch.zeros(1, size + 4, dtype=torch.int64), torch.zeros(1, 2, size + 4, dtype=torch.int64)
+        segments, ends = torch.full((1, size + 4), 2), torch.full((1, size + 4), size + 4)
+        start = 0
+        for row, length in enumerate(lengths.tolist()):
+            stop = start + length
+            ids[0, start:stop] = batch["input_ids"][row, :length]
+            places[0, :, start:stop] = batch["position_ids"][row, :, :length]
+            segments[0, start:stop], ends[0, start:stop] = row, start + batch["context_length"][row]
+            start = stop
+        packed = model(
+            ids, places, batch["context_length"][:1], segment_ids=segments, segment_context_ends=ends
+        )  # fmt: skip
+        first, second = lengths.tolist()
+        assert torch.allclose(packed[0, :first], alone[0, :first], atol=1e-5)
+        assert torch.allclose(packed[0, first:size], alone[1, :second], atol=1e-5)
+
+
+def test_visibility_is_its_definition():
+    context, segments = torch.tensor([3, 0]), torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 2, 2]])
+    ends = torch.tensor([[1, 1, 4, 4, 4], [0, 3, 3, 3, 3]])
+    plain, packed = visibility(5, context), visibility(5, None, segments, ends)
+    for row, q, k in ((row, q, k) for row in range(2) for q in range(5) for k in range(5)):
+        assert bool(plain[row, 0, q, k]) == (k <= q or k < context[row])
+        same = bool(segments[row, q] == segments[row, k])
+        assert bool(packed[row, 0, q, k]) == (same and (k <= q or bool(k < ends[row, q])))
+    later = visibility(2, past=3)
+    assert later.shape == (1, 1, 2, 5)
+    assert later[0, 0].tolist() == [[True] * 4 + [False], [True] * 5]
+
+
+@pytest.mark.parametrize("positions", FAMILY)
+def test_logits_only_where_there_is_a_loss_are_the_same(positions):
+    model, batch = small_model(positions), small_batch()
+    everywhere = model(**inputs_of(batch))
+    chosen = model(**inputs_of(batch), loss_mask=batch["loss_mask"])
+    assert torch.allclose(chosen, everywhere[batch["loss_mask"] > 0], atol=1e-6)
+    whole = loss(everywhere, batch["target_ids"], batch["loss_mask"])
+    assert torch.allclose(batch_loss(model, batch), whole, atol=1e-6)
+    by_hand = -everywhere.log_softmax(-1).gather(2, batch["target_ids"][..., None])[..., 0]
+    assert torch.allclose(whole, by_hand[batch["loss_mask"] > 0].mean(), atol=1e-6)
+
+
+def test_losses_of_micro_batches_add_up_to_that_of_the_batch():
+    model, batch = small_model(), small_batch(6)
+    whole = batch_loss(model, batch)
+    whole.backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    total, divisor = 0.0, batch["loss_mask"].sum()
+    for part in (slice(0, 1), slice(1, 6)):
+        share = batch_loss(model, {name: tensor[part] for name, tensor in batch.items()}, divisor=divisor)
+        share.backward()
+        total += share.item()
+    assert abs(total - whole.item()) < 1e-6
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+def test_rows_without_loss_give_zero_and_no_nan():
+    model, batch = small_model(), small_batch()
+    found = batch_loss(model, batch | {"loss_mask": torch.zeros_like(batch["loss_mask"])})
+    found.backward()
+    assert found.item() == 0
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("positions", FAMILY)
+def test_layers_computed_twice_give_the_same_gradients(positions):
+    batch, gradients = small_batch(), []
+    for twice in (False, True):
+        model = small_model(positions).train()
+        model.activation_checkpointing = twice
+        batch_loss(model, batch).backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("positions", FAMILY)
+def test_bfloat16_by_autocast_is_near(positions):
+    model, batch = small_model(positions), small_batch()
+    exact = batch_loss(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = batch_loss(model, batch)
+    assert near.dtype == torch.float32
+    assert abs(near - exact) < 0.02 * exact
+
+
+def test_a_model_learns_to_fill_its_blanks():
+    torch.manual_seed(3)
+    model, batch = GLM(small_config()), small_batch()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        found = batch_loss(model, batch)
+        found.backward()
+        optimizer.step()
+    assert found.item() < 0.5  # chance is 4.6
+
+
+def test_embedding_gradients_shrink_and_nothing_else_changes():
+    batch, gradients, losses = small_batch(), [], []
+    for scale in (1.0, 0.1):
+        model = small_model("rotary-2d", embedding_gradient_scale=scale)
+        found = batch_loss(model, batch)
+        found.backward()
+        losses.append(found.item())
+        gradients.append(model.word_embeddings.weight.grad)
+    assert abs(losses[0] - losses[1]) < 1e-5
+    assert torch.allclose(gradients[1], gradients[0] * 0.1, atol=1e-6)
+
+
+def test_dropout_works_while_training_and_not_otherwise():
+    batch = small_batch()
+    model = small_model(dropout=0.5)
+    assert torch.equal(model(**inputs_of(batch)), model(**inputs_of(batch)))
+    model.train()
+    assert not torch.equal(model(**inputs_of(batch)), model(**inputs_of(batch)))
+
+
+def test_base_has_the_tensors_of_the_original():
+    golden("glm_tiny_io")
+    shapes = json.loads((GOLDEN / "glm_base_state_dict_shapes.json").read_text("utf-8"))
+    model, expected = GLM(PRESETS["glm-base"], device="meta"), shapes["glm-base (110M)"]["state_dict"]
+    assert model.num_parameters() == 109_338_624
+    assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == {
+        name.removeprefix("transformer."): shape for name, shape in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("glm-large", 335), ("glm-410m", 410), ("glm-515m", 515), ("glm-2b", 1920), ("glm-10b", 9881),
+     ("glm-130b", 128_698), ("chatglm-6b", 6708)],
+)  # fmt: skip
+def test_large_models_are_counted_without_memory(name, millions):
+    """6.71 billion stored numbers of ChatGLM-6B, 335 million of GLM-Large: reference sections 2 and 4."""
+    model = GLM(PRESETS[name], device="meta")
+    assert round(model.num_parameters() / 1e6) == millions
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_fresh_weights_are_drawn_as_the_original_draws_them():
+    torch.manual_seed(0)
+    model = GLM(GLMConfig(num_layers=8, hidden_size=128, num_heads=4, vocabulary_size=512, max_positions=64))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any()
+        elif name.endswith("layernorm.weight"):
+            assert (parameter == 1).all()
+        else:
+            writes = name.endswith(("attention.dense.weight", "dense_4h_to_h.weight"))
+            expected = 0.02 / math.sqrt(16) if writes else 0.02
+            assert abs(parameter.std().item() / expected - 1) < 0.05
+            assert abs(parameter.mean().item()) < 0.05 * expected
+
+
+def test_deep_norm_draws_values_and_what_follows_smaller():
+    torch.manual_seed(0)
+    config = small_config("rotary-1d", num_layers=8, hidden_size=192, init_std=0.0052)
+    model = GLM(config)
+    layer = model.layers[0]
+    q, k, v = layer.attention.query_key_value.weight.split(192)
+    xavier = math.sqrt(2 / (192 + 192))
+    for weight, expected in ((q, xavier), (k, xavier), (v, xavier / 4), (layer.attention.dense.weight, xavier / 4)):
+        assert abs(weight.std().item() / expected - 1) < 0.05
+    inner = layer.mlp.dense_h_to_4h.weight
+    assert abs(inner.std().item() / (math.sqrt(2 / sum(inner.shape)) / 4) - 1) < 0.05
+    assert abs(model.word_embeddings.weight.std().item() / 0.0052 - 1) < 0.05
+
+
+def test_weights_come_of_the_seed_alone_and_later_than_meta():
+    models = []
+    for device in ("cpu", "meta"):
+        torch.manual_seed(5)
+        model = GLM(small_config(), device=device)
+        if device == "meta":
+            model.to_empty(device="cpu")
+            model.reset_parameters()
+        models.append(model.state_dict())
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_what_a_configuration_leaves_open_is_as_in_the_named_model():
+    chatglm, glm_130b, glm = (small_config(positions) for positions in ("rotary-2d", "rotary-1d", "learned-2d"))
+    assert (chatglm.residual, chatglm.activation, chatglm.head) == ("deep-norm", "gelu", "separate")
+    assert chatglm.residual_scale == pytest.approx(math.sqrt(56))
+    assert (glm_130b.residual, glm_130b.activation, glm_130b.head) == ("deep-norm", "geglu", "tied")
+    assert (glm_130b.residual_scale, glm_130b.inner_size) == (2, 128)
+    assert (glm.residual, glm.activation, glm.head, glm.inner_size) == ("pre-norm", "gelu", "tied", 192)
+    assert PRESETS["glm-130b"].inner_size == 32768
+    assert GLMConfig.from_json(json.loads(json.dumps(chatglm.as_json()))) == chatglm
+    assert preset("glm-130b", hidden_size=96, num_heads=3).inner_size == 256
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": 0}, "num_layers must be an integer, 1 or more, it is 0"),
+        ({"hidden_size": 50}, "gives 3 heads no equal sizes"),
+        ({"positions": "rotary-2d", "hidden_size": 54}, "that 4 divides, as rotary-2d needs"),
+        ({"positions": "alibi"}, "positions must be one of learned-2d"),
+        ({"dropout": 1.5}, "dropout must be a number in 0 to 0.99"),
+        ({"vocabulary_size": True}, "vocabulary_size must be an integer"),
+    ],
+)
+def test_configurations_that_cannot_be_are_refused_in_one_line(changes, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        small_config(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_fields_and_presets_name_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean num_layers"):
+        GLMConfig.from_json(small_config().as_json() | {"num_layer": 3})
+    with pytest.raises(ConfigError, match="did you mean glm-large"):
+        preset("glm-lrge")
+    with pytest.raises(ConfigError, match="lacks hidden_size"):
+        GLMConfig.from_json({name: value for name, value in small_config().as_json().items() if name != "hidden_size"})
+
+
+def test_rows_of_another_vocabulary_or_length_are_refused():
+    config = small_config()
+    config.check_rows(100, 64)
+    with pytest.raises(ConfigError, match="the shards have 101 token ids, the model 100"):
+        config.check_rows(101, 64)
+    with pytest.raises(ConfigError, match="the shards have rows of 65, the model 64 positions"):
+        config.check_rows(100, 65)
