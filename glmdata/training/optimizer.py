@@ -49,9 +49,17 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, sta
             if moments["exp_avg"].shape != parameter.shape:
                 raise ConfigError(f"the optimizer's state is not of this model: {name} has another shape")
             optimizer.state[parameter] = {
-                moment: tensor if moment == "step" else tensor.to(parameter.device)
-                for moment, tensor in moments.items()
+                moment: tensor if moment == "step" else _as(parameter, tensor) for moment, tensor in moments.items()
             }
+
+
+def _as(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor where the parameter is, and of sharded parameters this rank's part."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
+    return tensor.to(parameter.device)
 
 
 def _first(names: Iterable[str]) -> str:

@@ -1,9 +1,9 @@
 """The training loop: thin, exact, and the same whether it was interrupted or not.
 
-A step takes `accumulation` micro-batches of every rank and weighs each of their target tokens the same. What is random in
-a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state; where the stream
-stands follows from the number of steps. On CPU a run that was killed at any step has the losses of one that was not,
-to the last bit.
+A step takes `accumulation` micro-batches of every rank and weighs each of their target tokens the same. What is random
+in a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state; where the stream
+stands follows from the number of steps. On CPU a run that was killed at any step has the losses of one that was not, to
+the last bit.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class Trainer:
         world: World,
         languages: list[str],
         evaluation: ShardStream | None = None,
-        report: Callable[[dict[str, Any]], None] = lambda line: None,
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """Make the optimizer and, where the run has a checkpoint, go to where it was.
 
@@ -82,7 +82,7 @@ class Trainer:
         found = checkpoints(run)
         state = read_state(found[-1][1]) if found else None
         if state is not None:
-            self._check(state, found[-1][1])
+            self._check(state)
             model.load_state_dict(load_part(found[-1][1], "model"))
         self.model = self._wrapped(model)
         self.optimizer = make_optimizer(
@@ -125,7 +125,8 @@ class Trainer:
                 line["loader_wait"] = round((batches.waited - waited) / seconds, 6)
                 if metrics is not None:
                     metrics.write(line)
-                    self.report(line)
+                    if self.report is not None:
+                        self.report(line)
                 if last or self.step % settings.save_every == 0:
                     self.save()
         if metrics is not None:
@@ -195,7 +196,7 @@ class Trainer:
         return line
 
     def _losses(self, batch: Batch, sums: LossSums) -> Tensor:
-        """Sum of a micro-batch's losses, each times its weight; adds them to `sums`. The head works on targets alone."""
+        """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
         chosen = batch["loss_mask"] != 0
         inputs = {name: batch[name] for name in INPUTS if name in batch}
         losses = token_losses(self.model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
@@ -217,8 +218,8 @@ class Trainer:
         found = checkpoints(self.run)
         kept = f"the checkpoint of step {found[-1][0]} is kept" if found else "there is no checkpoint yet"
         raise TrainingError(
-            f"step {line['step']}: loss {line['loss']}, norm of gradients {line['gradient_norm']}; {kept}: go on from it "
-            "with a lower learning_rate, a lower clip or precision=fp32"
+            f"step {line['step']}: loss {line['loss']}, norm of gradients {line['gradient_norm']}; {kept}: "
+            "try again with a lower learning_rate, a lower clip or precision=fp32, and another --out"
         )
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -235,7 +236,7 @@ class Trainer:
                 yield
             return
         if self.settings.parallel == "fsdp" and self.world.size > 1:
-            self.plain.set_requires_gradient_sync(last)
+            self.model.set_requires_gradient_sync(last)  # type: ignore[operator]
         yield
 
     def _wrapped(self, model: GLM) -> nn.Module:
@@ -249,7 +250,9 @@ class Trainer:
         elif self.world.size > 1:
             devices = [self.world.device.index] if self.world.device.type == "cuda" else None
             wrapped = DistributedDataParallel(model, device_ids=devices)
-        return torch.compile(wrapped) if self.settings.compile else wrapped
+        if self.settings.compile:
+            wrapped.compile()
+        return wrapped
 
     def _whole_states(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights and moments by name, whole, on every rank."""
@@ -262,7 +265,7 @@ class Trainer:
             for state in states
         )
 
-    def _check(self, state: dict[str, Any], checkpoint: Path) -> None:
+    def _check(self, state: dict[str, Any]) -> None:
         """Settings that decide the losses must be those of the checkpoint."""
         free = {"save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel"}
         mine, theirs = self.settings.model_dump(mode="json"), state.get("settings", {})
