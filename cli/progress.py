@@ -30,16 +30,18 @@ _DOING = {
     "tokenizer": "take tokenizer",
     "tokenize": "tokenize",
     "merge": "order documents",
+    "encode": "tokenize",
+    "layout": "lay out rows",
     "balance": "balance languages",
     "assemble": "mask spans",
     "shards": "write shards",
     "ledger": "write ledger",
     "index": "write signatures",
 }
-_UNITS = {"assemble": "samples", "shards": "samples", "benchmarks": "records"}
+_UNITS = {"assemble": "samples", "layout": "samples", "shards": "samples", "benchmarks": "records"}
 WIDE = 100
 """Columns from which on there is room for words."""
-_IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "merge", "shards"}
+_IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "encode", "merge", "shards"}
 """Stages whose jobs are weighed in bytes, so that MB/s mean something."""
 
 

@@ -27,6 +27,8 @@ SPAN_TOKENS = 12
 
 def show_sample(folder: str, number: int, all_tokens: bool, as_json: bool) -> None:
     """One sample: its text with the spans in place, both rows of positions, where it came from."""
+    import numpy as np
+
     from glmdata.infilling.restore import restore
     from glmdata.infilling.segments import split_segments
     from glmdata.shards.reader import Shards
@@ -43,6 +45,9 @@ def show_sample(folder: str, number: int, all_tokens: bool, as_json: bool) -> No
     sources = _sources(shards, list(row["document_ids"]))
     objective = OBJECTIVES[int(row["objective"])]
     language = shards.manifest.languages[int(row["language"])]
+    choices = (
+        [tokenizer.decode(ids) for ids in np.split(row["choices"], row["choice_ends"][:-1])] if "label" in row else []
+    )
     if as_json:
         found = {
             "sample": number,
@@ -58,6 +63,7 @@ def show_sample(folder: str, number: int, all_tokens: bool, as_json: bool) -> No
             ],
             "part_b_order": restored.order.tolist(),
             "documents": sources,
+            **({"choices": choices, "label": int(row["label"])} if choices else {}),
             **{
                 name: [int(value) for value in row[name][:length]]
                 for name in ("input_ids", "target_ids", "loss_mask", "position_ids", "block_position_ids")
@@ -74,6 +80,9 @@ def show_sample(folder: str, number: int, all_tokens: bool, as_json: bool) -> No
             click.echo(f"segment {place + 1} of {len(samples)}: length {sample['length']}, "
                        f"context_length {sample['context_length']}")  # fmt: skip
         _show(sample, tokenizer, spelled, restore(sample, shards.style._replace(apart=False)), all_tokens)
+    for place, choice in enumerate(choices):
+        mark = "answer" if place == int(row["label"]) else "choice"
+        click.echo(f"{mark} {place}: {choice}")
 
 
 def _show_head(

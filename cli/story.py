@@ -71,6 +71,10 @@ def _stages(story: Story) -> Iterator[tuple[str, str]]:
     if entry.outcome in ("quarantined", "empty"):
         return
     yield "language", _language(story)
+    if story.recipe.finetune.task != "none":
+        yield "rows", visible(entry.detail or "") or f"{counted(entry.tokens, 'token')} taken"
+        yield "samples", _samples(story)
+        return
     if entry.outcome == "language":
         return
     if entry.outcome not in (*_LEFT_AT, "kept"):

@@ -1,7 +1,7 @@
 """Every knob of a build: typed, checked, read from YAML, fingerprinted.
 
-A recipe is YAML with the sections below; what it leaves out takes the defaults, which are those of `glm.yaml`.
-Keys that do not exist are refused with the nearest one that does. Numbers name their source.
+A recipe is YAML with the sections of `glmdata.recipe_sections`; what it leaves out takes the defaults, which are those
+of `glm.yaml`. Keys that do not exist are refused with the nearest one that does.
 """
 
 import difflib
@@ -10,18 +10,34 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from glmdata.errors import ConfigError
+from glmdata.recipe_sections import (
+    BalanceSettings,
+    CorpusSettings,
+    DecontaminationSettings,
+    DedupeSettings,
+    FinetuneSettings,
+    LanguageSettings,
+    NormalizationSettings,
+    ObjectiveWeights,
+    ParagraphSettings,
+    Section,
+    ShardSettings,
+    SpanSettings,
+    TokenizerSettings,
+)
 
 __all__ = [
     "BalanceSettings",
     "CorpusSettings",
     "DecontaminationSettings",
     "DedupeSettings",
+    "FinetuneSettings",
     "LanguageSettings",
     "NormalizationSettings",
     "ObjectiveWeights",
@@ -36,240 +52,6 @@ __all__ = [
 ]
 
 MAX_RECIPE_BYTES = 1 << 20
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of the recipe: fixed once made, no unknown keys, no silent conversions of text to numbers."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class CorpusSettings(Section):
-    """How raw files become documents."""
-
-    text_field: str = Field("text", min_length=1)
-    """Field of a JSON object, or column of a parquet or Arrow file, that holds the text."""
-    txt_documents: Literal["paragraphs", "lines", "file"] = "paragraphs"
-    """What a document of a .txt file is: what stands between blank lines, a line, or the whole file."""
-    max_record_bytes: int = Field(32 << 20, ge=1024, le=1 << 30)
-    """A longer line or paragraph is quarantined; bounds the memory of a worker."""
-    split_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
-    """Plain files are cut about here, at record boundaries, so that several workers share a big file."""
-    partition_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
-    """Text in one unit of later work; a matter of content, never of the number of workers."""
-
-
-class NormalizationSettings(Section):
-    """What is changed in the text that is kept; everything else stays as it was."""
-
-    unicode_form: Literal["NFC", "none"] = "NFC"
-    newlines: Literal["lf", "keep"] = "lf"
-    """lf: CRLF and lone CR become LF."""
-    control_characters: Literal["remove", "keep"] = "remove"
-    """remove: C0 and C1 controls but tab and newline, U+FEFF, and non-characters go."""
-
-
-class LanguageSettings(Section):
-    """How the language of a document is found."""
-
-    engine: Literal["scripts", "fasttext", "langdetect"] = "scripts"
-    """scripts: by script, fastText lid.176 among Latin and other shared scripts."""
-    min_score: Share = 0.0
-    """Documents whose guess scores lower leave with outcome `language`."""
-    min_score_of: dict[str, Share] = Field(default_factory=dict)
-    """Instead of `min_score` for some languages, as in {zh: 0.5}."""
-    min_share: Share = 0.0
-    """So do documents with a smaller share of letters in the scripts of their language: Han for zh, Latin for en."""
-    min_share_of: dict[str, Share] = Field(default_factory=dict)
-    """Instead of `min_share` for some languages; {zh: 0.3} leaves out Chinese pages that are mostly code names."""
-
-
-class DedupeSettings(Section):
-    """Exact and near duplicates (MinHash over shingles of Han characters and words)."""
-
-    exact: bool = True
-    """Whether of documents whose text differs in nothing but case, width, white space and punctuation one is kept."""
-    near: bool = True
-    """Whether documents of similar text are removed but one; the exact ones with them."""
-    shingle_size: int = Field(5, ge=1, le=64)
-    """Units (Han and kana characters, words) in a shingle."""
-    num_perm: int = Field(128, ge=16, le=1024)
-    """Permutations of a MinHash signature."""
-    num_bands: int | None = Field(None, ge=1)
-    """Bands of the signature; two documents that agree in one are compared. null: what finds pairs of the threshold
-    best, by datasketch's optimiser: 18 bands of 7 rows for 0.75 and 128 permutations."""
-    rows_per_band: int | None = Field(None, ge=1)
-    """18 x 7 finds pairs of similarity s with probability 1 - (1 - s^7)^18: 0.92 at 0.75, 0.986 at 0.8."""
-    jaccard_threshold: float = Field(0.75, gt=0, le=1)
-    """Documents go only if their similarity to one that stays reaches this."""
-    verify: bool = True
-    """Whether pairs found by bands are compared by their true similarity. Without, all that hang together by bands are
-    taken for duplicates of the best among them, which is quicker and may remove some that are less alike."""
-    seed: int = Field(1, ge=0, lt=1 << 32)
-    """Of the permutations; that of datasketch by default."""
-    source_priority: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=60)
-    """Of duplicates the one stays whose file matches an earlier pattern, as in ["wiki/*", "books/*"]; then the longer
-    one. Files that match none come last."""
-    index: bool = True
-    """Whether the build keeps the signatures of its documents, 550 bytes each, so that later builds can leave out what
-    it holds (--against)."""
-
-    @model_validator(mode="after")
-    def _bands_fit(self) -> "DedupeSettings":
-        if (self.num_bands is None) != (self.rows_per_band is None):
-            raise ValueError("give both num_bands and rows_per_band, or neither")
-        if self.num_bands and self.rows_per_band and self.num_bands * self.rows_per_band > self.num_perm:
-            raise ValueError(
-                f"num_bands {self.num_bands} x rows_per_band {self.rows_per_band} needs "
-                f"{self.num_bands * self.rows_per_band} permutations, num_perm is {self.num_perm}"
-            )
-        return self
-
-
-class ParagraphSettings(Section):
-    """Lines that many documents share (menus, licences, footers), cut after duplicates are removed."""
-
-    max_documents: int = Field(0, ge=0, lt=1 << 32)
-    """Lines seen in more documents than this are cut; 0: none. 50 leaves common headings and phrases alone."""
-    min_characters: int = Field(40, ge=1, le=1 << 20)
-    """Letters that a run of such lines has at least (a Han or kana character counts as two, a digit as none): shorter
-    ones, most of them headings, stay."""
-    min_left: int = Field(100, ge=1, le=1 << 20)
-    """A document that was cut and has fewer of them left leaves with outcome `too_short`."""
-
-
-class DecontaminationSettings(Section):
-    """Benchmarks that must not be trained on, looked for after duplicates are removed."""
-
-    benchmarks: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    """Files or folders of jsonl, txt, parquet or Arrow, as corpora; without any, nothing is looked for."""
-    fields: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    """Fields of their records that are compared; without any, every string in a record is."""
-    ngram_size: int = Field(13, ge=4, le=100)
-    """Words that a document has in common with a benchmark, in a row (a Han or kana character is half a word), to be
-    contaminated; 13 as in GPT-3 (Brown et al. 2020, appendix C). Shorter benchmark texts of 8 words and more are found
-    whole."""
-    action: Literal["remove", "cut"] = "remove"
-    """remove: such documents leave with outcome `contaminated`. cut: only the sentences with matches go, and documents
-    of fewer than `paragraphs.min_left` characters then leave as `too_short`."""
-
-
-class TokenizerSettings(Section):
-    """The tokenizer trained when `--tokenizer` gives none."""
-
-    type: Literal["unigram", "bpe"] = "unigram"
-    """unigram encodes four times as fast as bpe (32 and 8 MB/s a core)."""
-    vocabulary_size: int = Field(32000, ge=300, le=1_000_000)
-    """SentencePiece pieces asked for; small corpora get fewer."""
-    sample_bytes: int = Field(4 << 20, ge=1 << 16, le=1 << 34)
-    """Text to train on, shared among the languages as the balance asks."""
-    character_coverage: float = Field(0.9995, gt=0, le=1)
-    """Rarer characters are spelled in bytes; 0.9995 is SentencePiece's advice for Chinese."""
-
-
-class BalanceSettings(Section):
-    """The languages of the build and their ratio."""
-
-    languages: dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
-        {"zh": 1, "en": 1}, min_length=1, max_length=255
-    )
-    """Their codes (ISO 639-1) and weights; documents of others leave with outcome `language`."""
-    unit: Literal["token", "character", "document"] = "token"
-    """What the ratio counts: text tokens (without special ones), characters of the text, or documents. Whatever it is,
-    the languages take turns by tokens: in every prefix each has given the same share of all its tokens."""
-    strategy: Literal["downsample", "upsample", "off"] = "downsample"
-    """downsample: the language with too much gives up documents, in the order of a hash. upsample: the one with too
-    little is repeated, up to max_repeats times; only what is still missing is given up. off: all are kept."""
-    max_repeats: int = Field(4, ge=1, le=100)
-    """How often upsample takes a text at most. Up to 4 times, repeated text is nearly as good as new (Muennighoff et
-    al. 2023, Scaling Data-Constrained Language Models). Each time it lies in other rows and is masked anew."""
-    source_weights: dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0, le=100)]] = Field(
-        default_factory=dict, max_length=250
-    )
-    """How often the documents of some files are there before the languages are balanced. {"web/*": 0.5, "books/*": 2}:
-    half of them, chosen by hash; each twice. Of several patterns that a file matches the longest counts."""
-
-    @field_validator("languages", mode="before")
-    @classmethod
-    def _some(cls, languages: Any) -> Any:
-        if languages == {}:
-            raise ValueError("name at least one language, as in {zh: 1, en: 1}")
-        for code, weight in languages.items() if isinstance(languages, dict) else ():
-            if weight == 0:
-                raise ValueError(f"{code} has weight 0; leave it out, its documents then go with outcome `language`")
-        return languages
-
-    @field_validator("languages")
-    @classmethod
-    def _sorted(cls, languages: dict[str, float]) -> dict[str, float]:
-        """The order in which they are written has no part in the build."""
-        return dict(sorted(languages.items()))
-
-
-class ObjectiveWeights(Section):
-    """Share of rows by objective; reference section 1.7: 0.5 / 0.3 / 0.2 for GLM-10B and GLM-10B-Chinese."""
-
-    token: Weight = 0.5
-    """[MASK]: spans of Poisson lengths."""
-    sentence: Weight = 0.3
-    """[sMASK]: whole sentences."""
-    document: Weight = 0.2
-    """[gMASK]: one long span, at the end of a document or inside it."""
-
-    @model_validator(mode="after")
-    def _some(self) -> "ObjectiveWeights":
-        if self.token + self.sentence + self.document <= 0:
-            raise ValueError("at least one objective needs a weight above 0")
-        return self
-
-
-class SpanSettings(Section):
-    """What is masked (GLM paper section 2; reference section 1.4)."""
-
-    mask_ratio: float = Field(0.15, gt=0, le=0.9)
-    """Share of the text masked by token-level spans."""
-    length_lambda: float = Field(3.0, gt=0, le=20)
-    """Mean of the Poisson distribution of span lengths, zero excluded."""
-    sentence_ratio: float = Field(0.15, gt=0, le=0.9)
-    """Share of the text masked by whole sentences."""
-    document_min_ratio: float = Field(0.25, gt=0, le=1)
-    """Least share of the masked document, the longest of its row, that its one span takes: 0.25 in all released
-    multi-task recipes, 0.5 in the paper."""
-    document_infill: Share = 0.5
-    """Share of document-level spans anywhere inside the document; the others end where it ends."""
-    document_eop: bool = True
-    """Whether a document-level span that ends where its document ends is closed by eop like any other. false, as in the
-    reference: it is closed by the text's own eos where that is in the row, by nothing where the row ends before."""
-    shuffle: bool = True
-    """Spans in Part B in random order; in text order where false."""
-    block_positions: bool = True
-    """false: the second row of positions is 1 in all of Part B (the reference's no_block_position)."""
-    random_positions: bool = False
-    """true: the first row of positions begins at a random number that keeps Part A below sequence_length."""
-    sentinels: int = Field(0, ge=0, le=4096)
-    """Mask and sop tokens added, so that spans have their own (sentinel_token): the first of Part B the plain ones. All
-    of Part B then has the position `sequence_length`. A row has at most one span more than this; 0: no sentinels."""
-    block_mask_ratio: Share = 0.0
-    """Share of the inputs of Part B at token level that are [dBLOCK] instead; their targets stay (block_mask_prob, 0.1
-    in the released multi-task recipes)."""
-
-
-class ShardSettings(Section):
-    """The files that training reads."""
-
-    layout: Literal["materialised", "compact"] = "materialised"
-    """materialised: finished rows, read without work. compact: text and spans, a quarter of the bytes, laid out while
-    they are read; the batches are the same."""
-    rows: int = Field(8192, ge=1, le=1 << 24)
-    """Rows a shard; the last may be short."""
-    rows_per_record_batch: int = Field(64, ge=1, le=1 << 16)
-    """Rows a record batch; the unit that is hashed, and decompressed."""
-    compression: Literal["none", "zstd"] = "none"
-    """zstd: a fifth of the bytes, for slow or distant storage; batches are then decoded whole."""
 
 
 class Recipe(Section):
@@ -294,6 +76,7 @@ class Recipe(Section):
     balance: BalanceSettings = BalanceSettings()
     objectives: ObjectiveWeights = ObjectiveWeights()
     spans: SpanSettings = SpanSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     shards: ShardSettings = ShardSettings()
 
     @model_validator(mode="after")
@@ -309,6 +92,25 @@ class Recipe(Section):
     def _segments_are_closed(self) -> "Recipe":
         if self.packing == "segments" and not self.spans.document_eop:
             raise ValueError("packing segments closes each sample by eop: leave spans.document_eop true")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_fine_tuning(self) -> "Recipe":
+        settings, spans = self.finetune, self.spans
+        if settings.task == "none":
+            return self
+        if self.packing == "segments":
+            raise ValueError("packing segments is of pre-training alone: a row of fine-tuning is one answer")
+        if self.shards.layout != "materialised":
+            raise ValueError(f"shards.layout {self.shards.layout} holds masked text; finetune.task needs materialised")
+        if spans.random_positions or spans.sentinels or spans.block_mask_ratio:
+            raise ValueError("spans: random_positions, sentinels and block_mask_ratio are of pre-training alone")
+        if self.decontamination.benchmarks:
+            raise ValueError("decontamination is of pre-training alone")
+        if (settings.max_source_length or 0) > self.sequence_length - 2:
+            raise ValueError(f"finetune.max_source_length {settings.max_source_length} leaves no room for an answer")
+        if (settings.max_target_length or 0) > self.sequence_length:
+            raise ValueError(f"finetune.max_target_length {settings.max_target_length} is more than sequence_length")
         return self
 
     def fingerprint(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from glmdata.corpus.files import InputFile, find_file
 from glmdata.corpus.one_record import read_bytes, read_text
+from glmdata.corpus.records import readable
 from glmdata.errors import ShardError, StorageError
 from glmdata.ledger import Entry, Ledger, Refusal
 from glmdata.recipe import DedupeSettings, Recipe
@@ -81,8 +82,10 @@ class Corpus:
         file = self._file(entry.uri)
         if file is None:
             return None
+        normalize = normalizer(self._recipe.normalization)
+        convert = readable(self._recipe.finetune, normalize)
         try:
-            text = read_text(file, entry.record, self._recipe.corpus, normalizer(self._recipe.normalization))
+            text = read_text(file, entry.record, self._recipe.corpus, normalize, convert)
         except StorageError as error:
             self._note(f"the text of {entry.place} is not shown: {error}")
             return None

@@ -62,12 +62,13 @@ class ShardArguments:
     vocabulary_size: int
     segments: bool
     settings: ShardSettings
+    choices: bool
 
     @property
     def schema(self) -> pa.Schema:
         """Of the shard and of the files that its rows come from."""
         size, layout = self.vocabulary_size, self.settings.layout
-        return shard_schema(self.sequence_length, size, layout, segments=self.segments)
+        return shard_schema(self.sequence_length, size, layout, segments=self.segments, choices=self.choices)
 
 
 def assemble(
@@ -121,6 +122,7 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             vocabulary_size=vocabulary_size,
             segments=recipe.packing == "segments",
             settings=recipe.shards,
+            choices=recipe.finetune.task == "cloze",
         )
         token_bytes = 9 if recipe.shards.layout == "materialised" else 2
         weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes

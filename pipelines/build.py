@@ -18,19 +18,20 @@ from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import balance
 from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.clean import clean
+from glmdata.pipelines.compiling import Compilation
 from glmdata.pipelines.dedupe import deduplicate
-from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result
+from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result, default_workers
+from glmdata.pipelines.finetune import finetune
 from glmdata.pipelines.folder import BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
-from glmdata.pipelines.streams import Plan
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
 from glmdata.storage import absolute, storage_errors, write_whole
-from glmdata.tokenization import Tokenizer
+from glmdata.tokenization import SpecialTokens, Tokenizer
 from glmdata.versions import versions
 
 __all__ = ["Built", "build", "describe_files"]
@@ -68,6 +69,10 @@ def build(
     """
     if not str(out).isprintable():
         raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
+    if recipe.finetune.task != "none" and not tokenizer_path:
+        raise ConfigError("fine-tuning goes on with a model: give its tokenizer with --tokenizer FILE.model")
+    if recipe.finetune.task != "none" and against:
+        raise ConfigError("--against is of pre-training alone: no duplicates are looked for in fine-tuning data")
     tokenizer = Tokenizer.load(tokenizer_path) if tokenizer_path else None
     earlier = open_earlier(against, recipe.dedupe)
     benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
@@ -91,13 +96,16 @@ def build(
             )
         size = sum(file.size for file in listing.files)
         executor = make_executor(size)
+        compilation = Compilation(default_workers()) if executor.on_this_machine else None
         try:
             progress.message(f"{describe_files(listing)}; {executor.name}")
-            engine = Engine(folder.work, executor, progress)
+            engine = Engine(folder.work, executor, progress, compilation)
             given = absolute(tokenizer_path) if tokenizer_path else None
             made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given, earlier)
             return replace(made, folder=out)
         finally:
+            if compilation:
+                compilation.stop()
             executor.close()
 
 
@@ -111,6 +119,8 @@ def _run(
     tokenizer_path: str | None,
     earlier: Earlier,
 ) -> Built:
+    if recipe.finetune.task != "none" and tokenizer is not None and tokenizer_path is not None:
+        return _run_finetune(engine, folder, listing, recipe, tokenizer, tokenizer_path)
     index = index_benchmarks(engine, benchmarks, recipe)
     partitions = ingest(engine, listing.files, recipe)
     _check_unchanged(listing)
@@ -141,13 +151,33 @@ def _run(
     report = build_report(
         engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
     )
-    entry = TokenizerEntry(
+    entry = _tokenizer_entry(tokenizer, special)
+    return _publish(engine, folder, recipe, entry, model, plan.languages, shards, ledgers, report)
+
+
+def _run_finetune(
+    engine: Engine,
+    folder: BuildFolder,
+    listing: Listing,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    tokenizer_path: str,
+) -> Built:
+    partitions = ingest(engine, listing.files, recipe)
+    _check_unchanged(listing)
+    model = tokenizer_file(engine, tokenizer, tokenizer_path)
+    made = finetune(engine, partitions, tokenizer, model, recipe, listing.ignored)
+    entry = _tokenizer_entry(tokenizer, tokenizer.special)
+    return _publish(engine, folder, recipe, entry, model, made.languages, made.shards, made.ledgers, made.report)
+
+
+def _tokenizer_entry(tokenizer: Tokenizer, special: SpecialTokens) -> TokenizerEntry:
+    return TokenizerEntry(
         hash=tokenizer.hash,
-        vocabulary_size=vocabulary_size,
+        vocabulary_size=tokenizer.vocabulary_size + special.num_added,
         special_tokens=special.by_role(),
         special_token_texts=special.texts(),
     )
-    return _publish(engine, folder, recipe, entry, model, plan, shards, ledgers, report)
 
 
 def _publish(
@@ -156,7 +186,7 @@ def _publish(
     recipe: Recipe,
     tokenizer: TokenizerEntry,
     model: FileRef,
-    plan: Plan,
+    languages: tuple[str, ...],
     shards: Sequence[Result],
     ledgers: Sequence[Result],
     report: dict[str, Any],
@@ -183,7 +213,7 @@ def _publish(
         fingerprint=fingerprint_of([shard.xxh3 for shard in listed]),
         recipe=recipe.model_dump(mode="json"),
         sequence_length=recipe.sequence_length,
-        languages=plan.languages,
+        languages=languages,
         tokenizer=tokenizer,
         shards=tuple(listed),
         files=files,

@@ -66,6 +66,7 @@ class RayExecutor:
             check_address(address)
         self.name = f"local Ray, {workers} workers" if address == "local" else f"Ray at {address}"
         self._address, self._workers = address, workers
+        self.on_this_machine = address == "local"
         # A cluster runs as many as are in flight; a local Ray as many as it has processors, the next ones waiting.
         self.max_in_flight = 2 * (workers or 2) if address == "local" else workers or 2
         self._folder: str | None = None

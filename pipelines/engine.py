@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 import glmdata
 from glmdata.errors import GlmdataError, TaskFailedError
+from glmdata.pipelines.compiling import Compilation
 from glmdata.storage import file_digest, storage_errors, sync_file, sync_folder, write_whole
 from glmdata.versions import versions
 
@@ -134,6 +135,8 @@ class Executor(Protocol):
 
     name: str
     max_in_flight: int
+    on_this_machine: bool
+    """Whether all calls run on the driver's machine."""
 
     def start(self) -> None:
         """Begin; called once, and only if there is work."""
@@ -181,19 +184,29 @@ class StageReport:
 class Engine:
     """Runs stages one after the other in a work folder, resuming what is committed there."""
 
-    def __init__(self, work: Path, executor: Executor, progress: Progress) -> None:
+    def __init__(
+        self, work: Path, executor: Executor, progress: Progress, compilation: Compilation | None = None
+    ) -> None:
+        """`compilation` is started with the executor."""
         self.work, self.reports = work, list[StageReport]()
         self._executor, self._progress, self._started = executor, progress, False
+        self._compilation = compilation
 
-    def run(self, stage: str, jobs: Sequence[Job]) -> list[Result]:
-        """Run or resume all jobs of a stage; the results are in the order of the jobs."""
+    def run(self, stage: str, jobs: Sequence[Job], *, kernels: bool = True) -> list[Result]:
+        """Run or resume all jobs of a stage; the results are in the order of the jobs.
+
+        kernels: whether the jobs run any, so that they wait until those are compiled.
+        """
         folder = self.work / stage
         with storage_errors("making the work folder"):
             folder.mkdir(parents=True, exist_ok=True)
         digests = [job.digest() for job in jobs]
         committed = [self._committed(stage, index, digest) for index, digest in enumerate(digests)]
-        if not (self._started or all(committed)):
-            self._start()
+        if not all(committed):
+            if not self._started:
+                self._start()
+            if kernels:
+                self._await_kernels()
         started = time.monotonic()
         self._progress.stage_started(stage, len(jobs), sum(job.weight for job in jobs))
         results: dict[int, Result] = {}
@@ -226,7 +239,17 @@ class Engine:
         """Where a committed file lies."""
         return self.work / file.path
 
+    def _await_kernels(self) -> None:
+        if self._compilation is not None:
+            started = time.monotonic()
+            self._compilation.wait()
+            seconds = time.monotonic() - started
+            if seconds > TOLD_START_S:
+                self._progress.message(f"waited {seconds:.1f} s more for kernels to be compiled, once for this machine")
+
     def _start(self) -> None:
+        if self._compilation is not None:
+            self._compilation.start()
         started = time.monotonic()
         self._executor.start()
         self._started = True

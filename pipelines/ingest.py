@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from glmdata.corpus.documents import DOCUMENT_SCHEMA
 from glmdata.corpus.files import InputFile
 from glmdata.corpus.readers import read_split
+from glmdata.corpus.records import converter
 from glmdata.corpus.splits import TO_THE_END, Split, plan_splits
 from glmdata.pipelines.engine import Attempt, Engine, Job
 from glmdata.pipelines.partitions import Partition, Segment, write_batches
-from glmdata.recipe import CorpusSettings, NormalizationSettings, Recipe
+from glmdata.recipe import CorpusSettings, FinetuneSettings, NormalizationSettings, Recipe
 from glmdata.text.normalization import normalizer
 
 __all__ = ["ingest"]
@@ -39,12 +40,14 @@ class IngestArguments:
     changed: tuple[int, ...]
     corpus: CorpusSettings
     normalization: NormalizationSettings
+    finetune: FinetuneSettings
 
 
 def ingest(engine: Engine, files: Sequence[InputFile], recipe: Recipe) -> list[Partition]:
     """Run the stage; the partitions are in the order of the files and of the records in them."""
     by_uri = {file.uri: file for file in files}
-    groups = list(_groups(plan_splits(files, recipe.corpus), by_uri, recipe.corpus.split_bytes))
+    records = recipe.finetune.task != "none"
+    groups = list(_groups(plan_splits(files, recipe.corpus, records=records), by_uri, recipe.corpus.split_bytes))
     jobs = [
         Job(
             function=ingest_splits,
@@ -53,6 +56,7 @@ def ingest(engine: Engine, files: Sequence[InputFile], recipe: Recipe) -> list[P
                 changed=tuple(by_uri[split.uri].mtime_ns for split in group),
                 corpus=recipe.corpus,
                 normalization=recipe.normalization,
+                finetune=recipe.finetune,
             ),
             weight=max(1, sum(_split_bytes(split, by_uri[split.uri].size) for split in group)),
         )
@@ -60,7 +64,7 @@ def ingest(engine: Engine, files: Sequence[InputFile], recipe: Recipe) -> list[P
     ]
     partitions: list[Partition] = []
     seen: defaultdict[str, int] = defaultdict(int)
-    for group, result in zip(groups, engine.run("ingest", jobs), strict=True):
+    for group, result in zip(groups, engine.run("ingest", jobs, kernels=False), strict=True):
         before: dict[int, int] = {}  # records of the file before each split; a split may fill several partitions
         for number, batch in enumerate(result.counts["batches"]):
             segments = []
@@ -128,8 +132,9 @@ def _partitions(arguments: IngestArguments, told: list[dict[str, Any]]) -> Itera
         return joined
 
     normalize = normalizer(arguments.normalization)
+    convert = converter(arguments.finetune, normalize)
     for place, split in enumerate(arguments.splits):
-        for batch in read_split(split, arguments.corpus, normalize):
+        for batch in read_split(split, arguments.corpus, normalize, convert):
             if not batch.num_rows:
                 continue
             size = int(pc.sum(pc.binary_length(batch["text"])).as_py() or 0)

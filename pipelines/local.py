@@ -16,6 +16,7 @@ class ThreadExecutor:
     def __init__(self, workers: int) -> None:
         self.name = f"in process, {workers} thread{'s' if workers > 1 else ''}"
         self.max_in_flight = workers
+        self.on_this_machine = True
         self._pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="glmdata")
 
     def start(self) -> None:

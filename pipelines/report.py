@@ -24,7 +24,16 @@ from glmdata.pipelines.partitions import Partition, number_parts, read_columns, 
 from glmdata.pipelines.streams import Plan
 from glmdata.recipe import DedupeSettings
 
-__all__ = ["LEDGER_SCHEMA", "QUARANTINE_SCHEMA", "build_report", "write_ledger"]
+__all__ = [
+    "LEDGER_SCHEMA",
+    "QUARANTINE_SCHEMA",
+    "build_report",
+    "groups_of",
+    "record_figures",
+    "stage_figures",
+    "write_ledger",
+    "write_ledger_files",
+]
 
 ROWS_PER_LEDGER_FILE = 500_000
 MAX_REFUSALS = 20
@@ -87,7 +96,7 @@ def write_ledger(
     """
     indexed = dedupe.index and dedupe.near
     jobs = []
-    for group in _groups(partitions):
+    for group in groups_of(partitions):
         arguments = LedgerArguments(
             partitions=tuple(partitions[number] for number in group),
             signs=tuple(deduplicated.signs[number] for number in group),
@@ -102,7 +111,8 @@ def write_ledger(
     return engine.run("ledger", jobs)
 
 
-def _groups(partitions: Sequence[Partition]) -> Iterator[list[int]]:
+def groups_of(partitions: Sequence[Partition]) -> Iterator[list[int]]:
+    """Numbers of the partitions whose records share a ledger file."""
     group: list[int] = []
     rows = 0
     for number, partition in enumerate(partitions):
@@ -117,15 +127,31 @@ def _groups(partitions: Sequence[Partition]) -> Iterator[list[int]]:
 
 def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
     """Join the stages' columns, row by row. Writes ledger.parquet, quarantine.parquet and signatures.arrow."""
+
+    def tables() -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        for partition, signs, tokens in zip(arguments.partitions, arguments.signs, arguments.tokens, strict=True):
+            documents, signed = read_documents(attempt, partition), read_columns(attempt, signs)
+            yield documents, _partition_ledger(arguments, attempt, partition, documents, signed, tokens)
+
+    counts = write_ledger_files(attempt, tables())
+    if arguments.signatures:
+        kept = pc.equal(pq.read_table(attempt.output("ledger.parquet"), columns=["outcome"])["outcome"], "kept")
+        write_signatures(attempt, arguments.signs, arguments.signatures, np.asarray(kept), arguments.dedupe)
+    return counts
+
+
+def write_ledger_files(attempt: Attempt, tables: Iterable[tuple[pa.RecordBatch, pa.RecordBatch]]) -> dict[str, Any]:
+    """Write ledger.parquet and quarantine.parquet; returns their counts.
+
+    `tables`: of each partition its documents, and their rows in LEDGER_SCHEMA.
+    """
     outcomes: Counter[str] = Counter()
     refusals: dict[str, tuple[int, str]] = {}
     with (
         pq.ParquetWriter(attempt.output("ledger.parquet"), LEDGER_SCHEMA, compression="zstd") as ledger_file,
         pq.ParquetWriter(attempt.output("quarantine.parquet"), QUARANTINE_SCHEMA, compression="zstd") as refused_file,
     ):
-        for partition, signs, tokens in zip(arguments.partitions, arguments.signs, arguments.tokens, strict=True):
-            documents, signed = read_documents(attempt, partition), read_columns(attempt, signs)
-            table = _partition_ledger(arguments, attempt, partition, documents, signed, tokens)
+        for documents, table in tables:
             ledger_file.write_batch(table)
             outcomes.update(table["outcome"].to_pylist())
             refused = np.flatnonzero(documents["outcome"].to_numpy() == Outcome.QUARANTINED)
@@ -133,9 +159,6 @@ def ledger(arguments: LedgerArguments, attempt: Attempt) -> dict[str, Any]:
                 rows = _quarantine(documents.take(pa.array(refused)), table.take(pa.array(refused)))
                 refused_file.write_batch(rows)
                 _add_refusals(refusals, [(kind_of(row["reason"]), 1, place_of(row)) for row in rows.to_pylist()])
-    if arguments.signatures:
-        kept = pc.equal(pq.read_table(attempt.output("ledger.parquet"), columns=["outcome"])["outcome"], "kept")
-        write_signatures(attempt, arguments.signs, arguments.signatures, np.asarray(kept), arguments.dedupe)
     most = sorted(((kind, *found) for kind, found in refusals.items()), key=lambda r: (-r[1], r[0]))
     return {
         "records": sum(outcomes.values()),
@@ -268,11 +291,6 @@ def build_report(
     cleaning: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The figures of a build for report.json; `stages` are those that ran in this session."""
-    outcomes: Counter[str] = Counter()
-    refusals: dict[str, tuple[int, str]] = {}
-    for result in ledgers:
-        outcomes.update(result.counts["outcomes"])
-        _add_refusals(refusals, result.counts["refusals"])
     rows = sum(result.counts["rows"] for result in assembled)
     real = sum(result.counts["real_tokens"] for result in assembled)
     objectives: dict[str, Counter[str]] = {}
@@ -284,12 +302,7 @@ def build_report(
         for place, code in enumerate(plan.languages)
     }
     return {
-        "records_in": sum(outcomes.values()),
-        "outcomes": dict(sorted(outcomes.items())),
-        "quarantined": [
-            {"reason": kind, "count": count, "first": place}
-            for kind, (count, place) in sorted(refusals.items(), key=lambda item: (-item[1][0], item[0]))
-        ],
+        **record_figures(ledgers),
         **({} if cleaning is None else {"cleaning": dict(cleaning)}),
         "files_not_read": dict(not_read),
         "hints": list(hints),
@@ -307,14 +320,36 @@ def build_report(
         "objectives": {name: dict(counts) for name, counts in objectives.items()},
         "rows": rows,
         "padding": round(1 - real / max(1, rows * sequence_length), 6),
-        "stages": [
-            {
-                "name": stage.name,
-                "seconds": stage.seconds,
-                "bytes_in": stage.bytes_in,
-                "bytes_out": stage.bytes_out,
-                "records": stage.records,
-            }
-            for stage in engine.reports
+        "stages": stage_figures(engine),
+    }
+
+
+def record_figures(ledgers: Sequence[Result]) -> dict[str, Any]:
+    """What became of the records, for report.json."""
+    outcomes: Counter[str] = Counter()
+    refusals: dict[str, tuple[int, str]] = {}
+    for result in ledgers:
+        outcomes.update(result.counts["outcomes"])
+        _add_refusals(refusals, result.counts["refusals"])
+    return {
+        "records_in": sum(outcomes.values()),
+        "outcomes": dict(sorted(outcomes.items())),
+        "quarantined": [
+            {"reason": kind, "count": count, "first": place}
+            for kind, (count, place) in sorted(refusals.items(), key=lambda item: (-item[1][0], item[0]))
         ],
     }
+
+
+def stage_figures(engine: Engine) -> list[dict[str, Any]]:
+    """The stages that ran in this session, for report.json."""
+    return [
+        {
+            "name": stage.name,
+            "seconds": stage.seconds,
+            "bytes_in": stage.bytes_in,
+            "bytes_out": stage.bytes_out,
+            "records": stage.records,
+        }
+        for stage in engine.reports
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from glmdata.pipelines.engine import Attempt, FileRef
 from glmdata.pipelines.partitions import read_columns
@@ -152,12 +153,18 @@ def _piece(
     stream = read_stream(attempt, tokens, language, low, high)
     taken = _taken(stream, limit)
     begins = cumulative[low] + np.cumsum(stream.lengths) - stream.lengths
-    files = {source: read_columns(attempt, tokens[source]) for source in set(stream.sources.tolist())}
+    lists = {source: _lists(read_columns(attempt, tokens[source])) for source in set(stream.sources.tolist())}
+    places = list(zip(stream.sources.tolist(), stream.rows.tolist(), strict=True))
+
+    def tokens_of(place: int) -> npt.NDArray[Any]:
+        source, row = places[place]
+        offsets, values = lists[source][0]
+        return values[offsets[row] : offsets[row + 1]]
 
     def sentence_ends(place: int) -> npt.NDArray[np.int64]:
-        column = files[int(stream.sources[place])]["sentence_ends"]
-        ends: npt.NDArray[np.int64] = column[int(stream.rows[place])].values.to_numpy().astype(np.int64)
-        return ends
+        source, row = places[place]
+        offsets, values = lists[source][1]
+        return values[offsets[row] : offsets[row + 1]].astype(np.int64)
 
     def at_sentence(position: int) -> int:
         """The last sentence end at or before a position, if it is near; the buckets on both sides find the same."""
@@ -174,8 +181,7 @@ def _piece(
     parts, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
     for place in chosen.tolist():
         first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
-        row = files[int(stream.sources[place])]["tokens"][int(stream.rows[place])]
-        parts.append(row.values.to_numpy()[first:last])
+        parts.append(tokens_of(place)[first:last])
         found = sentence_ends(place)
         found = found[(found > first) & (found < last)]
         ends.append(np.append(found, last) - first + offsets[-1])
@@ -189,6 +195,11 @@ def _piece(
         continued=bool(len(chosen) and begins[chosen[0]] < start),
         complete=bool(final is None or min(taken[final], stop - begins[final]) == stream.lengths[final]),
     )
+
+
+def _lists(columns: pa.RecordBatch) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+    """Offsets and values of the tokens and of the sentence ends: a slice of numpy's takes a tenth of Arrow's time."""
+    return [(columns[name].offsets.to_numpy(), columns[name].values.to_numpy()) for name in ("tokens", "sentence_ends")]
 
 
 def _joined(pieces: Sequence[Stretch]) -> Stretch:

@@ -13,14 +13,15 @@ from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
 
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
-NAMES = ("chatglm-6b", "glm", "glm-10b-chinese", "glm-130b")
+PRETRAINING = ("chatglm-6b", "glm", "glm-10b-chinese", "glm-130b")
+NAMES = (*PRETRAINING, "cloze", "seq2seq", "sft")  # the last three are built in test_finetune.py
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
     """The example corpus by each recipe."""
     folder, made = tmp_path_factory.mktemp("recipes"), {}
-    for name in NAMES:
+    for name in PRETRAINING:
         model = str(made["chatglm-6b"].folder / "tokenizer.model") if made else None
         made[name] = build(
             [str(CORPUS)],
@@ -58,7 +59,7 @@ def test_every_value_of_a_recipe_has_a_source_beside_it(name: str) -> None:
             assert "#" in lines[block], f"{name}.yaml line {place + 1}: {line}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PRETRAINING)
 def test_a_recipe_builds_the_example_corpus(built: dict[str, Built], name: str) -> None:
     made = built[name]
     assert list(verify(str(made.folder))) == []

@@ -6,6 +6,7 @@ was read in blocks.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,16 @@ import pyarrow as pa
 from glmdata.corpus.documents import DOCUMENT_SCHEMA, WHOLE_FILE, Outcome
 from glmdata.recipe import CorpusSettings
 
-__all__ = ["MAX_BATCH_RECORDS", "DocumentBatches", "RecordGroup", "too_long"]
+__all__ = ["MAX_BATCH_RECORDS", "Convert", "DocumentBatches", "RecordGroup", "Refused", "too_long"]
 
 MAX_BATCH_RECORDS = 65_536
+
+Convert: TypeAlias = Callable[[object], str]
+"""A whole record, as JSON has it, to the text that stands for it; raises Refused. The text is normalised already."""
+
+
+class Refused(Exception):  # noqa: N818  (a record's fault, not the program's)
+    """A record is not what is asked for; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

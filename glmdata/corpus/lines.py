@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 
-from glmdata.corpus.batches import RecordGroup, too_long
+from glmdata.corpus.batches import Convert, RecordGroup, Refused, too_long
 from glmdata.corpus.encoding import not_utf8
 
-__all__ = ["read_json_lines", "read_text_lines"]
+__all__ = ["json_name", "read_json_lines", "read_json_records", "read_text_lines"]
 
 MAX_FIELDS_NAMED = 5
 JSON_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
@@ -46,6 +46,34 @@ def read_json_lines(blocks: Iterator[bytes], *, begin: int, end: int, field: str
                 texts.append(None)
             else:
                 blanks.append(index)
+        yield RecordGroup(
+            texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
+        )
+
+
+def read_json_records(
+    blocks: Iterator[bytes], *, begin: int, end: int, convert: Convert, limit: int
+) -> Iterator[RecordGroup]:
+    """Records of the lines that begin in [begin, end), whole; other arguments as for `read_json_lines`."""
+    for lines, starts, sizes in _line_groups(blocks, begin, end, limit):
+        texts: list[str | None] = []
+        reasons: dict[int, str] = {}
+        blanks: list[int] = []
+        for index, line in enumerate(lines):
+            text = None
+            if line is None:
+                reasons[len(texts)] = too_long(int(sizes[index]))
+            elif not line.strip():
+                blanks.append(index)
+                continue
+            else:
+                try:
+                    text = convert(orjson.loads(line))
+                except orjson.JSONDecodeError as error:
+                    reasons[len(texts)] = _not_json(line, error)
+                except Refused as refused:
+                    reasons[len(texts)] = str(refused)
+            texts.append(text)
         yield RecordGroup(
             texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
         )
@@ -119,18 +147,23 @@ def _refusal(line: bytes, field: str) -> str | None:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        try:
-            line.decode()
-        except UnicodeDecodeError as undecodable:
-            return not_utf8(line, undecodable, "the line")
-        return f"not JSON: {error.msg} at column {error.colno}"
+        return _not_json(line, error)
     if not isinstance(value, dict):
-        return f"not a JSON object but {_json_name(value)}"
+        return f"not a JSON object but {json_name(value)}"
     if field not in value:
         names = ", ".join(list(value)[:MAX_FIELDS_NAMED])
         return f'no field "{field}"' + (f"; there are {names[:80]}" if names else "")
-    return f'field "{field}" is {_json_name(value[field])}, not a string'
+    return f'field "{field}" is {json_name(value[field])}, not a string'
 
 
-def _json_name(value: object) -> str:
+def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as undecodable:
+        return not_utf8(line, undecodable, "the line")
+    return f"not JSON: {error.msg} at column {error.colno}"
+
+
+def json_name(value: object) -> str:
+    """What a value of JSON is called in a reason."""
     return JSON_NAMES.get(type(value), "a number")

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pyarrow.compute as pc
 
+from glmdata.corpus.batches import Convert
 from glmdata.corpus.files import InputFile
 from glmdata.corpus.readers import read_split
 from glmdata.corpus.splits import Split, plan_splits
@@ -15,20 +16,28 @@ from glmdata.recipe import CorpusSettings
 __all__ = ["read_bytes", "read_text"]
 
 
-def read_text(file: InputFile, record: int, settings: CorpusSettings, normalize: Callable[[str], str]) -> str | None:
+def read_text(
+    file: InputFile,
+    record: int,
+    settings: CorpusSettings,
+    normalize: Callable[[str], str],
+    convert: Convert | None = None,
+) -> str | None:
     """The normalised text of a record, None where the file has no such record or it has no text.
 
+    With `convert` the record is read whole, as by `read_split`.
     What stands before the record is read and counted (parquet row groups are passed over), what stands behind it is
     left alone. Raises StorageError if reading fails for reasons that lie with the machine.
     """
     before = 0
-    for split in plan_splits([file], settings):
-        passed = _rows_of(split, settings)
+    field = settings.text_field if convert is None else None
+    for split in plan_splits([file], settings, records=convert is not None):
+        passed = _rows_of(split, field)
         if passed is not None and before + passed <= record:
             before += passed
             continue
         counted = 0
-        for batch in read_split(split, settings, normalize):
+        for batch in read_split(split, settings, normalize, convert):
             records = batch["record"]
             numbered = int(pc.sum(pc.greater_equal(records, 0)).as_py() or 0)
             if 0 <= record - before - counted < numbered:
@@ -40,13 +49,13 @@ def read_text(file: InputFile, record: int, settings: CorpusSettings, normalize:
     return None
 
 
-def _rows_of(split: Split, settings: CorpusSettings) -> int | None:
+def _rows_of(split: Split, field: str | None) -> int | None:
     """Records of a split where its file tells them beforehand."""
     if split.format != "parquet" or split.problem is not None:
         return None
     try:
         with open_checked(split.path) as file:
-            metadata = open_parquet(file, settings.text_field).metadata
+            metadata = open_parquet(file, field).metadata
             return sum(metadata.row_group(group).num_rows for group in range(split.start, split.end))
     except UnreadableError:
         return None

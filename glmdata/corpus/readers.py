@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from glmdata.corpus.batches import DocumentBatches, RecordGroup
-from glmdata.corpus.lines import read_json_lines, read_text_lines
+from glmdata.corpus.batches import Convert, DocumentBatches, RecordGroup
+from glmdata.corpus.lines import read_json_lines, read_json_records, read_text_lines
 from glmdata.corpus.paragraphs import begins_after_blank_line, read_paragraphs, read_whole_text
+from glmdata.corpus.record_tables import read_arrow_records, read_parquet_records
 from glmdata.corpus.splits import TO_THE_END, Split
 from glmdata.corpus.streams import (
     SIGNATURE_BYTES,
@@ -31,22 +32,25 @@ __all__ = ["read_split"]
 UNBOUNDED = 1 << 62
 
 
-def read_split(split: Split, settings: CorpusSettings, normalize: Callable[[str], str]) -> Iterator[pa.RecordBatch]:
+def read_split(
+    split: Split, settings: CorpusSettings, normalize: Callable[[str], str], convert: Convert | None = None
+) -> Iterator[pa.RecordBatch]:
     """Batches of DOCUMENT_SCHEMA with every record of a split, numbered from the start of the split.
 
     Args:
         split: from `plan_splits` with the same settings.
         settings: batches are closed by `partition_bytes` of text or 65,536 records, whichever comes first.
         normalize: applied to every decoded text; a text that is then white space has outcome EMPTY.
+        convert: makes the text of whole records, instead of the text field and `normalize`; "" has outcome EMPTY.
 
     Raises StorageError if reading fails for reasons that lie with the machine, naming file and offset.
     """
-    batches = DocumentBatches(settings, normalize)
+    batches = DocumentBatches(settings, normalize if convert is None else str)
     try:
         if split.problem is not None:
             raise UnreadableError(split.problem)
         with open_checked(split.path, sole=split.ordinal == 0 and split.last) as file:
-            for group in _records(file, split, settings):
+            for group in _records(file, split, settings, convert):
                 yield from batches.add(group)
     except UnreadableError as error:
         if split.ordinal:
@@ -58,16 +62,24 @@ def read_split(split: Split, settings: CorpusSettings, normalize: Callable[[str]
     yield from batches.finish()
 
 
-def _records(file: CheckedFile, split: Split, settings: CorpusSettings) -> Iterator[RecordGroup]:
+def _records(
+    file: CheckedFile, split: Split, settings: CorpusSettings, convert: Convert | None
+) -> Iterator[RecordGroup]:
     field, limit = settings.text_field, settings.max_record_bytes
+    if split.format == "parquet" and convert is not None:
+        return read_parquet_records(file, start=split.start, end=split.end, convert=convert)
+    if split.format == "arrow" and convert is not None:
+        return read_arrow_records(file, convert=convert)
     if split.format == "parquet":
         return read_parquet(file, start=split.start, end=split.end, field=field, limit=limit)
     if split.format == "arrow":
         return read_arrow(file, field=field, limit=limit)
-    return _text_records(file, split, settings)
+    return _text_records(file, split, settings, convert)
 
 
-def _text_records(file: CheckedFile, split: Split, settings: CorpusSettings) -> Iterator[RecordGroup]:
+def _text_records(
+    file: CheckedFile, split: Split, settings: CorpusSettings, convert: Convert | None
+) -> Iterator[RecordGroup]:
     limit = settings.max_record_bytes
     end = UNBOUNDED if split.end == TO_THE_END else split.end
     inside = False
@@ -81,7 +93,9 @@ def _text_records(file: CheckedFile, split: Split, settings: CorpusSettings) -> 
         if paragraphs and not begins_after_blank_line(file, begin):
             begin, inside = begin - 1, True
         blocks = read_blocks(file, None, begin)
-    if split.format == "jsonl":
+    if split.format == "jsonl" and convert is not None:
+        yield from read_json_records(blocks, begin=begin, end=end, convert=convert, limit=limit)
+    elif split.format == "jsonl":
         yield from read_json_lines(blocks, begin=begin, end=end, field=settings.text_field, limit=limit)
     elif settings.txt_documents == "lines":
         yield from read_text_lines(blocks, begin=begin, end=end, limit=limit)

@@ -37,18 +37,23 @@ class Split:
     """Why the file cannot be read: the split is one quarantined row."""
 
 
-def plan_splits(files: Sequence[InputFile], settings: CorpusSettings) -> list[Split]:
+def plan_splits(files: Sequence[InputFile], settings: CorpusSettings, *, records: bool = False) -> list[Split]:
     """Splits of all files, in the order of the files, then of `ordinal`. Reads the footers of parquet files.
+
+    `records`: whether whole records are wanted, not one text each; .txt files have none.
 
     Raises StorageError if a disk fails; files that are merely bad become a Split with a problem.
     """
     tables = [file for file in files if file.format == "parquet" and file.problem is None]
     with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        ranges = pool.map(lambda file: _row_group_ranges(file, settings), tables)
+        field = None if records else settings.text_field
+        ranges = pool.map(lambda file: _row_group_ranges(file, settings, field), tables)
         planned = dict(zip((file.uri for file in tables), ranges, strict=True))
     splits = []
     for file in files:
         found = planned.get(file.uri) or _byte_ranges(file, settings)
+        if records and file.format == "txt" and file.problem is None:
+            found = "a .txt file has no records with fields; give .jsonl, .parquet or .arrow"
         splits += _of_file(file, found)
     return splits
 
@@ -89,11 +94,11 @@ def _byte_ranges(file: InputFile, settings: CorpusSettings) -> list[tuple[int, i
     return [(file.size * part // count, file.size * (part + 1) // count) for part in range(count)]
 
 
-def _row_group_ranges(file: InputFile, settings: CorpusSettings) -> list[tuple[int, int]] | str:
+def _row_group_ranges(file: InputFile, settings: CorpusSettings, field: str | None) -> list[tuple[int, int]] | str:
     """Consecutive row groups until their uncompressed size reaches split_bytes."""
     try:
         with open_checked(file.path) as handle:
-            metadata = open_parquet(handle, settings.text_field).metadata
+            metadata = open_parquet(handle, field).metadata
             sizes = [max(0, metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups)]
     except UnreadableError as error:
         return error.reason

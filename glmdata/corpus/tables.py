@@ -14,7 +14,16 @@ from glmdata.corpus.batches import MAX_BATCH_RECORDS, RecordGroup, too_long
 from glmdata.corpus.streams import BLOCK_BYTES, MAX_EXPANDED_BYTES, MAX_EXPANSION, CheckedFile, UnreadableError
 from glmdata.errors import StorageError
 
-__all__ = ["open_parquet", "read_arrow", "read_parquet"]
+__all__ = [
+    "ARROW_MAGIC",
+    "DATA_ERRORS",
+    "MAX_STEP_ROWS",
+    "open_parquet",
+    "read_arrow",
+    "read_parquet",
+    "refused",
+    "said",
+]
 
 ARROW_MAGIC = b"ARROW1"
 SLICE_ROWS = 256
@@ -24,20 +33,21 @@ MAX_STEP_ROWS = 32
 DATA_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
-def open_parquet(file: CheckedFile, field: str) -> pq.ParquetFile:
+def open_parquet(file: CheckedFile, field: str | None) -> pq.ParquetFile:
     """Read the footer and check it.
 
-    Raises UnreadableError if it is none, contradicts itself, or has no column `field` of text or bytes.
+    Raises UnreadableError if it is none, contradicts itself, or has no column `field` of text or bytes; None asks for
+    none.
     """
     try:
         # buffer_size: pages are read as they are needed, not the column chunk at once.
         table = pq.ParquetFile(file, buffer_size=BLOCK_BYTES, pre_buffer=False, page_checksum_verification=True)
-        index = _column_index(table.schema_arrow, field)
-        _check_counts(table.metadata, _leaf_index(table, field, index))
+        leaf = None if field is None else _leaf_index(table, field, _column_index(table.schema_arrow, field))
+        _check_counts(table.metadata, leaf)
     except StorageError:
         raise
     except DATA_ERRORS as error:
-        raise UnreadableError(f"cannot be read as parquet: {_said(error)}") from None
+        raise UnreadableError(f"cannot be read as parquet: {said(error)}") from None
     return table
 
 
@@ -47,13 +57,14 @@ def _leaf_index(table: pq.ParquetFile, field: str, index: int) -> int:
     return paths.index(field) if field in paths else index
 
 
-def _check_counts(metadata: pq.FileMetaData, leaf: int) -> None:
+def _check_counts(metadata: pq.FileMetaData, leaf: int | None) -> None:
     """A damaged footer may claim any number of rows; each becomes a row of the ledger, so the claims must agree."""
     rows = 0
     for group in range(metadata.num_row_groups):
         claimed = metadata.row_group(group).num_rows
         rows += claimed
-        if claimed < 0 or metadata.row_group(group).column(leaf).num_values != claimed:
+        values = claimed if leaf is None else metadata.row_group(group).column(leaf).num_values
+        if claimed < 0 or values != claimed:
             raise UnreadableError(f"the parquet footer contradicts itself about the rows of row group {group}")
     if rows != metadata.num_rows:
         raise UnreadableError("the parquet footer contradicts itself about the number of rows")
@@ -82,11 +93,11 @@ def read_parquet(file: CheckedFile, *, start: int, end: int, field: str, limit: 
             except StorageError:
                 raise
             except DATA_ERRORS as error:
-                reason = f"row group {index} cannot be decoded: {_said(error)}"
+                reason = f"row group {index} cannot be decoded: {said(error)}"
         while done < rows:
             count = min(rows - done, MAX_BATCH_RECORDS)
             done += count
-            yield _refused(count, reason)
+            yield refused(count, reason)
 
 
 def read_arrow(file: CheckedFile, *, field: str, limit: int) -> Iterator[RecordGroup]:
@@ -97,7 +108,7 @@ def read_arrow(file: CheckedFile, *, field: str, limit: int) -> Iterator[RecordG
     except StorageError:
         raise
     except DATA_ERRORS as error:
-        raise UnreadableError(f"cannot be read as Arrow IPC: {_said(error)}", -1) from None
+        raise UnreadableError(f"cannot be read as Arrow IPC: {said(error)}", -1) from None
 
 
 def _arrow_batches(file: CheckedFile, field: str) -> Iterator[pa.Array]:
@@ -195,12 +206,14 @@ def _decoded(values: list[bytes | None], field: str, limit: int) -> RecordGroup:
     return RecordGroup(texts=texts, reasons=reasons, offsets=np.full(len(values), -1, np.int64), lengths=lengths)
 
 
-def _refused(count: int, reason: str) -> RecordGroup:
+def refused(count: int, reason: str) -> RecordGroup:
+    """Rows that cannot be read."""
     unknown = np.full(count, -1, np.int64)
     return RecordGroup(
         texts=[None] * count, reasons=dict.fromkeys(range(count), reason), offsets=unknown, lengths=unknown
     )
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """An error's message on one line."""
     return " ".join(str(error).split())[:200]

@@ -184,16 +184,12 @@ def _sign(data, offsets, entries, expansions, size, factors, terms, scratch, sig
             h6, h7 = _premix(scratch[min(k + 6, count - 1)]), _premix(scratch[min(k + 7, count - 1)])
             for j in range(len(row)):  # vectorised by LLVM: multiply, add, minimum of 32-bit lanes
                 a, b = factors[j], terms[j]
-                low = min(row[j], _permute(a, b, h0), _permute(a, b, h1), _permute(a, b, h2), _permute(a, b, h3))
-                row[j] = min(low, _permute(a, b, h4), _permute(a, b, h5), _permute(a, b, h6), _permute(a, b, h7))
+                low = min(row[j], np.uint32(a * h0 + b), np.uint32(a * h1 + b), np.uint32(a * h2 + b))
+                low = min(low, np.uint32(a * h3 + b), np.uint32(a * h4 + b), np.uint32(a * h5 + b))
+                row[j] = min(low, np.uint32(a * h6 + b), np.uint32(a * h7 + b))
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _permute(factor, term, value):  # type: ignore[no-untyped-def]
-    return np.uint32(factor * value + term)
-
-
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _premix(shingle):  # type: ignore[no-untyped-def]
     """MurmurHash3's 32-bit finaliser of a shingle's 32-bit hash, the high half of its 64-bit one."""
     value = np.uint32(shingle >> np.uint64(32))

@@ -223,7 +223,7 @@ def shingle_text(data, start, end, entries, expansions, size, hashes):  # type: 
     return roll_shingles(hashes, hash_units(data, start, end, entries, expansions, hashes), size)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def hash_content(units, count):  # type: ignore[no-untyped-def]
     """Kernel: two 64-bit hashes of units[:count], (0, 0) of none."""
     high, low = WORD_SEED, CONTENT_SEED
@@ -234,7 +234,7 @@ def hash_content(units, count):  # type: ignore[no-untyped-def]
     return (mix64(high), mix64(low)) if count else (np.uint64(0), np.uint64(0))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def roll_shingles(hashes, count, size):  # type: ignore[no-untyped-def]
     """Kernel: turn the hashes of `count` units into those of their shingles, in place; the number of shingles."""
     if count == 0:
@@ -254,7 +254,7 @@ def roll_shingles(hashes, count, size):  # type: ignore[no-untyped-def]
     return count - length + 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def hash_units(data, start, end, entries, expansions, units):  # type: ignore[no-untyped-def]
     """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number.
 
@@ -269,7 +269,7 @@ def hash_units(data, start, end, entries, expansions, units):  # type: ignore[no
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _is_one_character(data, start, end):  # type: ignore[no-untyped-def]
     """Whether data[start:end], not empty, holds no second whole character."""
     second = start + _width(data[start])
@@ -281,7 +281,7 @@ def _width(byte):  # type: ignore[no-untyped-def]
     return 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def place_units(data, start, end, entries, expansions, units, letters, begins, ends):  # type: ignore[no-untyped-def]
     """Kernel: write the 64-bit hash of every unit of data[start:end] to `units`; their number, 0 without any.
 

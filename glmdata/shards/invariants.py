@@ -80,6 +80,8 @@ def broken_rules(batch: pa.RecordBatch, manifest: Manifest) -> Iterator[tuple[st
         note(_sample_rules(rows, manifest), some.row)
     note([("language indexes the manifest's languages", views["language"] >= len(manifest.languages))], every)
     note(_lists(text, batch), every)
+    if manifest.has_choices:
+        note(_choices(views, batch, manifest.tokenizer.vocabulary_size), every)
     if style.apart:
         note(_segments(segments, views, batch, style), every)
     yield from broken.items()
@@ -263,3 +265,27 @@ def _lists(text: npt.NDArray[np.int64], batch: pa.RecordBatch) -> Iterator[tuple
     wrong[owner[1:][(np.diff(ends) <= 0) & (np.diff(owner) == 0)]] = True
     yield "sentence_ends rise and lie in the text", wrong
     yield "document_ids name a document", np.diff(batch.column("document_ids").offsets.to_numpy()) < 1
+
+
+def _choices(
+    views: Mapping[str, npt.NDArray[Any]], batch: pa.RecordBatch, vocabulary_size: int
+) -> Iterator[tuple[str, Mask]]:
+    """Of builds whose rows have answers to choose from."""
+    tokens, ends = batch.column("choices"), batch.column("choice_ends")
+    starts, first = tokens.offsets.to_numpy().astype(np.int64), ends.offsets.to_numpy().astype(np.int64)
+    ids, stops = tokens.flatten().to_numpy(), ends.flatten().to_numpy().astype(np.int64)
+    label = batch.column("label").to_numpy().astype(np.int64)
+    uneven, strange, foreign = (np.zeros(len(label), np.bool_) for _ in range(3))
+    for row in range(len(label)):
+        edges = np.append(0, stops[first[row] : first[row + 1]])
+        mine = ids[starts[row] : starts[row + 1]]
+        strange[row] = (mine >= vocabulary_size).any()
+        uneven[row] = len(edges) < 2 or (np.diff(edges) < 1).any() or edges[-1] != len(mine)
+        foreign[row] = label[row] >= len(edges) - 1
+        if uneven[row] or foreign[row]:
+            continue
+        answer, end = mine[edges[label[row]] : edges[label[row] + 1]], int(views["length"][row]) - 1
+        foreign[row] = end < len(answer) or (views["target_ids"][row, max(0, end - len(answer)) : end] != answer).any()
+    yield "choices: none is empty, and their ends rise to that of the list", uneven
+    yield "choices: ids lie below vocabulary_size", strange
+    yield "label is that of the answer in Part B", foreign

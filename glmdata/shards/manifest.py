@@ -132,6 +132,12 @@ class Manifest(_Entry):
         return str(found)
 
     @property
+    def has_choices(self) -> bool:
+        """Whether the shards have CHOICE_COLUMNS, by the recipe: those of cloze rows."""
+        settings = self.recipe.get("finetune")
+        return isinstance(settings, dict) and settings.get("task") == "cloze"
+
+    @property
     def packing(self) -> str:
         """How rows are filled, by the recipe."""
         return str(self.recipe.get("packing", "concat"))
@@ -144,7 +150,9 @@ class Manifest(_Entry):
     def shard_schema(self, layout: str | None = None) -> pa.Schema:
         """The schema of the build's shards; of its rows in another layout where one is given."""
         size = self.tokenizer.vocabulary_size
-        return shard_schema(self.sequence_length, size, layout or self.layout, segments=self.segments)
+        return shard_schema(
+            self.sequence_length, size, layout or self.layout, segments=self.segments, choices=self.has_choices
+        )
 
     @property
     def seed(self) -> int:

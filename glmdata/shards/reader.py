@@ -28,7 +28,6 @@ from glmdata.shards.mapping import MappedShards
 from glmdata.shards.schema import (
     MATRIX_COLUMNS,
     SCALAR_COLUMNS,
-    SEGMENT_COLUMNS,
     ListView,
     column_views,
     list_views,
@@ -195,9 +194,11 @@ class Shards:
             found |= {name: taken[name][0] for name in MATRIX_COLUMNS}
         else:
             found |= {name: views[name][at] for name in MATRIX_COLUMNS}
-        for name in ("sentence_ends", *(SEGMENT_COLUMNS if self.manifest.segments else ())):
-            found[name] = batch.column(name)[at].values.to_numpy()
-        found["document_ids"] = batch.column("document_ids")[at].as_py()
+        for name in self._finished.names:
+            if name not in found:
+                value = batch.column(name)[at]
+                numbers = pa.types.is_list(value.type) and pa.types.is_integer(value.type.value_type)
+                found[name] = value.values.to_numpy() if numbers else value.as_py()
         return {name: found[name] for name in self._finished.names}
 
     def take(

@@ -9,7 +9,9 @@ in text order (`span_starts`, `span_ends`, half-open places in `tokens`) and whi
 Part B (`span_order`). All else follows by `glmdata.infilling.layout.finish_row` from the recipe and the `sample_id`.
 The other columns are the same in both. docs/format.md tells it to readers in other languages.
 
-Builds that pack documents as segments have SEGMENT_COLUMNS as well, of the finished row in both layouts.
+Builds that pack documents as segments have SEGMENT_COLUMNS as well, of the finished row in both layouts. Builds of
+cloze rows have CHOICE_COLUMNS behind the others: the answers to choose from, joined (`choices`), where each ends
+(`choice_ends`), and which is the row's own (`label`).
 """
 
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 __all__ = [
+    "CHOICE_COLUMNS",
     "COMPACT_COLUMNS",
     "FORMAT_VERSION",
     "LAYOUTS",
@@ -50,6 +53,9 @@ COMPACT_COLUMNS = ("tokens", "span_starts", "span_ends", "span_order")
 SEGMENT_COLUMNS = ("segment_starts", "segment_context_lengths")
 """Columns of rows of segments, a list each: where segments begin, and how long their Part A is."""
 
+CHOICE_COLUMNS = ("choices", "choice_ends", "label")
+"""Columns at the end of builds whose rows have several answers to choose from."""
+
 LAYOUTS = ("materialised", "compact")
 """What `shards.layout` of a recipe may be."""
 
@@ -78,11 +84,16 @@ _MAX_SEQUENCE_LENGTH = 65535  # positions and lengths are uint16
 
 
 def shard_schema(
-    sequence_length: int, vocabulary_size: int, layout: str = "materialised", *, segments: bool = False
+    sequence_length: int,
+    vocabulary_size: int,
+    layout: str = "materialised",
+    *,
+    segments: bool = False,
+    choices: bool = False,
 ) -> pa.Schema:
     """The schema of every shard of a build; ids are uint16 where `vocabulary_size` <= 65536, else uint32.
 
-    `layout` is one of LAYOUTS; `segments` where documents are packed so.
+    `layout` is one of LAYOUTS; `segments` where documents are packed so, `choices` where rows have CHOICE_COLUMNS.
     Raises ValueError where a row of that length or such ids cannot be stored.
     """
     if not 0 < sequence_length <= _MAX_SEQUENCE_LENGTH:
@@ -103,6 +114,10 @@ def shard_schema(
         kinds[name] = pa.list_(item(pa.from_numpy_dtype(_MATRIX_DTYPES.get(name, token))), sequence_length)
     kinds["sentence_ends"] = pa.list_(item(pa.uint16()))
     kinds["document_ids"] = pa.list_(item(pa.binary(16)))
+    if choices:
+        names = (*names, *CHOICE_COLUMNS)
+        kinds |= {"choices": pa.list_(item(pa.from_numpy_dtype(token))), "choice_ends": pa.list_(item(pa.uint32()))}
+        kinds["label"] = pa.uint16()
     return pa.schema(
         [pa.field(name, kinds[name], nullable=False) for name in names],
         metadata={
@@ -120,7 +135,7 @@ def make_batch(schema: pa.Schema, **columns: Any) -> pa.RecordBatch:
     Args:
         schema: what `shard_schema` returned.
         columns: MATRIX_COLUMNS as arrays [N, L] and SCALAR_COLUMNS as arrays [N], of the schema's dtypes and
-            C-contiguous; all others as pyarrow ListArrays of N lists.
+            C-contiguous; all other lists as pyarrow ListArrays of N lists.
 
     Raises:
         ValueError: a column is missing or unknown, or of another dtype or shape, or holds nulls.

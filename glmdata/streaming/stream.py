@@ -11,6 +11,7 @@ import torch
 from glmdata.errors import ConfigError, FingerprintMismatchError, ShardError
 from glmdata.infilling.segments import find_segments, token_segments
 from glmdata.shards.cache import Cache
+from glmdata.shards.choices import choice_columns
 from glmdata.shards.reader import Shards
 from glmdata.streaming.order import ORDER_VERSION, blocks_from, rows_at
 from glmdata.streaming.steps import Batch, StepStream, checked_integer
@@ -65,6 +66,7 @@ class ShardStream(StepStream):
         epochs: int | None = None,
         remask: bool = False,
         rows: tuple[int, int] | None = None,
+        choices: bool = False,
         window: WindowOption = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
         cache_bytes: int | None = None,
@@ -82,6 +84,9 @@ class ShardStream(StepStream):
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
             rows: [first, end) of the build's rows, all that the stream has; by default all of them. So some can be held
                 out: languages and objectives are mixed alike in every stretch of a build.
+            choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
+                choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
+                num_choices and label int64 [B]. C is the most that a row of the batch has.
             window: what is shuffled at a time, (rows a block, blocks): blocks of neighbouring rows come in random order
                 and the rows of so many blocks in turn are mixed. None mixes everything. "auto" is None for shards
                 mapped from this machine, 4 shards for those of an object store, 128 record batches for compressed ones.
@@ -91,18 +96,20 @@ class ShardStream(StepStream):
 
         Raises:
             ConfigError: an argument lies outside its range.
-            ShardError: `path` holds no finished build, or one without samples.
+            ShardError: `path` holds no finished build, or one without samples, or without choices where asked for.
             StorageError: the manifest cannot be fetched.
         """
         super().__init__(batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world)
         self.epochs = None if epochs is None else checked_integer("epochs", epochs, 1, 1 << 31)
-        self.shuffle, self.remask = bool(shuffle), bool(remask)
+        self.shuffle, self.remask, self.choices = bool(shuffle), bool(remask), bool(choices)
         self.shards = Shards(path, cache=Cache(cache_dir, cache_bytes))
         if self.shards.rows == 0:
             raise ShardError(f"{self.shards.folder} holds no samples")
         self.first_row, end = _row_range(rows, self.shards)
         self.num_rows = end - self.first_row
         """Rows of an epoch."""
+        if self.choices and not self.shards.manifest.has_choices:
+            raise ShardError(f"{self.shards.folder}: its rows have no choices; those of recipe cloze have")
         self.window = chosen_window(window, self.shards)
         if self.window is not None:
             self.shards.keep_rows(self.window.block_rows * self.window.blocks)
@@ -241,6 +248,8 @@ class ShardStream(StepStream):
             found = find_segments(ids, block_position_ids, columns.pop("length"), self.shards.style)
             both = token_segments(found, len(rows), length)
             columns["segment_ids"], columns["segment_context_ends"] = both
+        if self.choices:
+            columns |= choice_columns(self.shards, rows)
         return {name: torch.from_numpy(array) for name, array in columns.items()}
 
     def _lay_out(

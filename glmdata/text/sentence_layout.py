@@ -32,7 +32,7 @@ _LONGEST_NUMBER, _LONGEST_YEAR, _LONGEST_NAME = np.int64(3), np.int64(4), np.int
 _SHORTEST_RULE = np.int64(5)
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def begins_item(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether a list item or a heading begins at i: `- `, `* `, `1. `, `(2)`, `3、`, `一、`, `（二）`, `• `, `#`."""
     kind, size = kind_at(text, i, tables)
@@ -52,7 +52,7 @@ def begins_item(text, i, tables):  # type: ignore[no-untyped-def]
     return behind & ITEM_COMMA != 0
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def item_number(text, i, tables):  # type: ignore[no-untyped-def]
     """(number, its marks) of the list item at i, `1. `, `2) `, `3.) ` or `a. `; (-1, 0) if there is none."""
     end, _ = span(text, i, DIGIT, _LONGEST_NUMBER, tables)
@@ -67,7 +67,7 @@ def item_number(text, i, tables):  # type: ignore[no-untyped-def]
     return (number, marks) if marks and end < len(text) and text[end] == 32 else (-1, 0)
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def next_item(text, i, first, number, marks, tables):  # type: ignore[no-untyped-def]
     """Where within a line the item after `number` begins whose mark is at i, else 0: `1. One 2. Two`."""
     begin = back(text, i, first, DIGIT | LETTER, tables)
@@ -77,7 +77,7 @@ def next_item(text, i, first, number, marks, tables):  # type: ignore[no-untyped
     return begin if following == number + 1 and same == marks else 0
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _stamp_end(text, i, tables):  # type: ignore[no-untyped-def]
     """Position behind a date and time, `06/04/2001 05:54 PM`, from the first slash on; 0 if there is none."""
     end = i
@@ -95,7 +95,7 @@ def _stamp_end(text, i, tables):  # type: ignore[no-untyped-def]
     return end
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def around_stamp(text, i, first, tables):  # type: ignore[no-untyped-def]
     """(end before, end after, where to go on) of a date and time: mail shows them between the sender and the text."""
     begin = back(text, i, first, DIGIT, tables)
@@ -113,7 +113,7 @@ def around_stamp(text, i, first, tables):  # type: ignore[no-untyped-def]
     return before, after if follows else 0, end
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _run_end(text, i, most):  # type: ignore[no-untyped-def]
     """Position behind the run of the byte at i, of which `most` are looked at."""
     end = i + 1
@@ -122,7 +122,7 @@ def _run_end(text, i, most):  # type: ignore[no-untyped-def]
     return end
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def around_rule(text, i, first, tables):  # type: ignore[no-untyped-def]
     """(end before, end after, where to go on) of a line drawn within a line: `news ------ That was`.
 
@@ -138,7 +138,7 @@ def around_rule(text, i, first, tables):  # type: ignore[no-untyped-def]
     return (i, 0, i) if ends else (0, 0, end)
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def closing_end(text, i, tables):  # type: ignore[no-untyped-def]
     """Where the closing formula at i ends if a name and no more follows on the line, else 0: `Best regards, Al`."""
     closes, bare, end = 0, 0, i

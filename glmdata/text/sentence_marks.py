@@ -49,7 +49,7 @@ from glmdata.text.sentence_reading import (
 _LONGEST_SPEAKER = np.int64(10)
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _run(text, i, tables):  # type: ignore[no-untyped-def]
     """(position behind the run of marks at i, its kinds, its full stops); `. . .` and `! !` are runs too."""
     marks, dots = 0, 0
@@ -67,7 +67,7 @@ def _run(text, i, tables):  # type: ignore[no-untyped-def]
         i = spaced + size
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _names_speaker(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether behind a quotation a clause of at most ten characters names the speaker: `他说。`, `老李问道，`."""
     end, found = span(text, i, HAN, _LONGEST_SPEAKER, tables)
@@ -76,7 +76,7 @@ def _names_speaker(text, i, tables):  # type: ignore[no-untyped-def]
     return kind_at(text, end, tables)[0] & (MARKS | PAUSE) != 0  # a colon is of the next quotation
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
     """Whether the full stop at i, followed by white space, ends the sentence whose first word is at `head`.
 
@@ -121,7 +121,7 @@ def _period_ends(text, i, head, nxt, tables):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _ellipsis_ends(text, i, behind, space, word, breaks, dots, closed, tables):  # type: ignore[no-untyped-def]
     """Whether the ellipsis at i ends a sentence; the arguments are `read_mark`'s."""
     after, _ = kind_at(text, word, tables)
@@ -135,7 +135,7 @@ def _ellipsis_ends(text, i, behind, space, word, breaks, dots, closed, tables): 
     return (dots > 2 and direct & UPPER != 0) or (closed != 0 and direct & CJK != 0 and direct & COMMA == 0)
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def read_mark(text, i, head, tables):  # type: ignore[no-untyped-def]
     """(whether the run of marks at i ends the sentence, position behind it, line breaks passed).
 

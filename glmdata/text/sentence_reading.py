@@ -100,7 +100,7 @@ def make_tables(english: bool) -> NDArray[np.int64]:
     return result
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _lookup(tables, begin, count, key):  # type: ignore[no-untyped-def]
     """Kind of `key` in the sorted table of `count` keys at `begin`, 0 if it is not there."""
     low, high = begin, begin + count
@@ -113,13 +113,13 @@ def _lookup(tables, begin, count, key):  # type: ignore[no-untyped-def]
     return tables[low + count] if low < begin + count and tables[low] == key else 0
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def byte_kind(text, i, tables):  # type: ignore[no-untyped-def]
     """Kind of the ASCII character at i; 0 if it is another one or outside the text."""
     return tables[text[i]] if 0 <= i < len(text) else 0
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def kind_at(text, i, tables):  # type: ignore[no-untyped-def]
     """(kind, bytes) of the character at i; (0, 0) outside the text."""
     if not 0 <= i < len(text):
@@ -141,7 +141,7 @@ def kind_at(text, i, tables):  # type: ignore[no-untyped-def]
     return kind, size
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def span(text, i, wanted, most, tables):  # type: ignore[no-untyped-def]
     """(position behind at most `most` characters of the wanted kinds from i on, all their kinds)."""
     found = 0
@@ -155,7 +155,7 @@ def span(text, i, wanted, most, tables):  # type: ignore[no-untyped-def]
     return i, found
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def back(text, i, first, wanted, tables):  # type: ignore[no-untyped-def]
     """Where the ASCII characters of the wanted kinds begin that stand before i, not before `first`; 24 at most."""
     begin = i
@@ -164,7 +164,7 @@ def back(text, i, first, wanted, tables):  # type: ignore[no-untyped-def]
     return begin
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def skip_space(text, i, tables):  # type: ignore[no-untyped-def]
     """(first position from i on that is not white space, line breaks passed); CRLF is one, U+2029 two."""
     breaks = 0
@@ -179,7 +179,7 @@ def skip_space(text, i, tables):  # type: ignore[no-untyped-def]
         i += size
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def word_at(text, i, end, tables):  # type: ignore[no-untyped-def]
     """Kind of the word in text[i:end], of which the first eight bytes count; capitals are taken as small letters."""
     key, k = np.int64(0), i
@@ -189,7 +189,7 @@ def word_at(text, i, end, tables):  # type: ignore[no-untyped-def]
     return _lookup(tables, _WORDS_BEGIN, tables[NUM_WORDS], key)
 
 
-@njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def begins_sentence(text, i, tables):  # type: ignore[no-untyped-def]
     """Whether at i there is a function word with its first letter alone a capital, so that a sentence begins."""
     if byte_kind(text, i, tables) & UPPER == 0 or byte_kind(text, i + 1, tables) & UPPER:

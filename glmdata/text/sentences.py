@@ -100,7 +100,7 @@ def _stops() -> NDArray[np.bool_]:
     return stops
 
 
-@njit(nogil=True, cache=True, no_cfunc_wrapper=True)
+@njit(nogil=True, cache=True)
 def _scan(values, offsets, stops, tables, ends, bounds):  # type: ignore[no-untyped-def]
     """Fill `ends` and `bounds`, the offsets of each text's ends, and return the number of ends."""
     count = 0

@@ -91,7 +91,7 @@ def find_entry(cache, key, mixed):  # type: ignore[no-untyped-def]
     return _oldest(cache, mixed, mask), False
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _oldest(cache, mixed, mask):  # type: ignore[no-untyped-def]
     """Of a full neighbourhood an entry that was not used since its neighbours were replaced (CLOCK)."""
     for probe in range(MAX_PROBES):
@@ -102,7 +102,7 @@ def _oldest(cache, mixed, mask):  # type: ignore[no-untyped-def]
     return np.int64(mixed & mask) * ENTRY_WORDS
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def enter_path(cache, entry, key, limit, scores, merges, count, unknown, ints):  # type: ignore[no-untyped-def]
     """Give an entry to the path at hand, if it fits and holds no unknown character."""
     if limit < 1 or count > MAX_CHUNK_PIECES:
@@ -114,6 +114,7 @@ def enter_path(cache, entry, key, limit, scores, merges, count, unknown, ints): 
         weight += 0.0 if merges else abs(np.float64(scores[ints[PATH, place]]))
     cache[entry], cache[entry + 1], cache[entry + 2] = key
     cache[entry + 3] = np.uint64(limit) << _U40 | np.uint64(weight * WEIGHT_SCALE + 1) << _U8 | np.uint64(count)
-    cache[entry + 4 : entry + ENTRY_WORDS] = 0
+    for place in range(4, ENTRY_WORDS):  # assignment to a slice takes numba longer to compile
+        cache[entry + place] = 0
     for place in range(count):
         cache[entry + 4 + (place >> 1)] |= np.uint64(ints[PATH, place]) << np.uint64(32 * (place & 1))

@@ -32,7 +32,7 @@ class PieceTable(NamedTuple):
     node_piece: int32[N], the piece that ends at a node, or -1.
     scores: float32[V], what a piece adds to a path; of the unknown piece what an unknown character adds.
     sizes: int32[V], bytes of text a piece stands for.
-    user_defined: bool[V].
+    user_defined: bool[V]; None of unigram models, which need it not.
     ascii_pairs: bool[128 * 128], whether b follows a inside some piece, at a * 128 + b.
     pairs: uint8[2^20 / 8], the same for all other pairs, by hash.
     byte_ids: int32[256], the byte pieces, or int32[0] without byte fallback.
@@ -44,7 +44,7 @@ class PieceTable(NamedTuple):
     node_piece: npt.NDArray[np.int32]
     scores: npt.NDArray[np.float32]
     sizes: npt.NDArray[np.int32]
-    user_defined: npt.NDArray[np.bool_]
+    user_defined: npt.NDArray[np.bool_] | None
     ascii_pairs: npt.NDArray[np.bool_]
     pairs: npt.NDArray[np.uint8]
     byte_ids: npt.NDArray[np.int32]
@@ -111,7 +111,7 @@ def _fill(data, offsets, ids, edges, node_piece, ascii_pairs, pairs):  # type: i
         node_piece[node] = ids[place]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _join(ascii_pairs, pairs, left, right):  # type: ignore[no-untyped-def]
     if left < 128 and right < 128:
         ascii_pairs[left * 128 + right] = True
@@ -147,4 +147,5 @@ def build_piece_table(model: ModelFile) -> PieceTable:
     if model.byte_fallback:
         by_text = {model.pieces[place]: place for place in np.flatnonzero(model.kinds == BYTE)}
         byte_ids = np.array([by_text[b"<0x%02X>" % byte] for byte in range(256)], np.int32)
-    return PieceTable(edges, node_piece, scores, sizes, user_defined, ascii_pairs, pairs, byte_ids, unknown, merges)
+    marked = user_defined if merges else None
+    return PieceTable(edges, node_piece, scores, sizes, marked, ascii_pairs, pairs, byte_ids, unknown, merges)

@@ -6,6 +6,8 @@ repeats each addition and comparison of SentencePiece's `EncodeOptimized`. It al
 before rounding could change the result: below that, the path found for a chunk once holds wherever it stands.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,8 @@ SCORE_RESET = np.float32(100_000)
 """Beyond it SentencePiece takes the score at which it stands off all open paths (`kScoreResetThreshold`)."""
 _NO_GAP = np.float32(1e30)
 _FROZEN = -2
+_ZERO: Any = np.int64(0)
+"""For arguments: numba would compile what is called for the literal 0 too."""
 
 # Rows of the scratch arrays, indexed by end of path, or for merges by start of symbol.
 _BEST, _GAP = 0, 1
@@ -30,7 +34,7 @@ def new_scratch(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int3
     return np.empty((2, size + 1), np.float32), np.empty((4, size + 1), np.int32)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def char_end(data, at, end):  # type: ignore[no-untyped-def]
     """Where the UTF-8 character at `at` ends, at most `end`."""
     byte = data[at]
@@ -38,7 +42,7 @@ def char_end(data, at, end):  # type: ignore[no-untyped-def]
     return min(end, at + size)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def best_path(data, start, end, so_far, edges, node_piece, scores, unknown, floats, ints):  # type: ignore[no-untyped-def]
     """Viterbi over data[start:end], between two certain cuts, behind a path that scores `so_far` (float32).
 
@@ -53,7 +57,7 @@ def best_path(data, start, end, so_far, edges, node_piece, scores, unknown, floa
     for at in range(size + 1):
         ints[_ORIGIN, at] = -1
     floats[_BEST, 0] = so_far
-    at, frontier, chars = 0, 0, 0
+    at, frontier, chars = _ZERO, 0, 0
     largest = np.float32(0)
     while at < size:
         here = floats[_BEST, at]
@@ -72,7 +76,7 @@ def best_path(data, start, end, so_far, edges, node_piece, scores, unknown, floa
             if node < 0:
                 break
             reach += 1
-            found = node_piece[node]
+            found = np.int64(node_piece[node])
             if found >= 0:
                 single = single or reach == step
                 frontier = max(frontier, reach)
@@ -88,7 +92,7 @@ def best_path(data, start, end, so_far, edges, node_piece, scores, unknown, floa
     return count, floats[_BEST, size], limit
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _offer(floats, ints, reach, score, at, found):  # type: ignore[no-untyped-def]
     """A rival for the path that ends at `reach`; an equal one loses, as in SentencePiece."""
     if ints[_ORIGIN, reach] < 0:
@@ -103,7 +107,7 @@ def _offer(floats, ints, reach, score, at, found):  # type: ignore[no-untyped-de
     ints[_PIECE, reach] = found
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _trace(size, floats, ints):  # type: ignore[no-untyped-def]
     """Read the best path backwards into ints[PATH]; returns (number of pieces, least lead over a rival on it)."""
     count = 0
@@ -121,7 +125,7 @@ def _trace(size, floats, ints):  # type: ignore[no-untyped-def]
     return count, margin
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def merge_path(data, start, end, edges, node_piece, scores, user_defined, unknown, floats, ints):  # type: ignore[no-untyped-def]
     """Byte pair merges over data[start:end], between two certain cuts: the best pair first, of equals the leftmost.
 
@@ -129,13 +133,15 @@ def merge_path(data, start, end, edges, node_piece, scores, user_defined, unknow
     so is meant for chunks of some hundred bytes.
     """
     size = end - start
-    at = 0
+    at = _ZERO
     while at < size:
         longest = _user_defined_end(data, start, size, at, edges, node_piece, user_defined)
         ints[_FOLLOWING, at] = longest if longest > 0 else char_end(data, start + at, end) - start
-        ints[_SYMBOL, at] = _FROZEN if longest > 0 else _walk(data, start + at, start + ints[_FOLLOWING, at], edges, 0)
+        ints[_SYMBOL, at] = (
+            _FROZEN if longest > 0 else _walk(data, start + at, start + ints[_FOLLOWING, at], edges, _ZERO)
+        )
         at = ints[_FOLLOWING, at]
-    at = 0
+    at = _ZERO
     while at < size:
         _pair_up(data, start, size, at, edges, node_piece, scores, floats, ints)
         at = ints[_FOLLOWING, at]
@@ -156,7 +162,7 @@ def merge_path(data, start, end, edges, node_piece, scores, user_defined, unknow
     count = 0
     at = 0
     while at < size:
-        node = _walk(data, start + at, start + ints[_FOLLOWING, at], edges, 0)
+        node = _walk(data, start + at, start + ints[_FOLLOWING, at], edges, _ZERO)
         found = node_piece[node] if node >= 0 else -1
         ints[PATH, count] = found if found >= 0 else unknown
         at = ints[_FOLLOWING, at]
@@ -164,7 +170,7 @@ def merge_path(data, start, end, edges, node_piece, scores, user_defined, unknow
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _walk(data, at, end, edges, node):  # type: ignore[no-untyped-def]
     """The trie node that data[at:end] leads to from `node`; -1 where it leads out of the trie."""
     while at < end and node >= 0:
@@ -173,7 +179,7 @@ def _walk(data, at, end, edges, node):  # type: ignore[no-untyped-def]
     return node
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _user_defined_end(data, start, size, at, edges, node_piece, user_defined):  # type: ignore[no-untyped-def]
     """Where the longest user-defined piece at `at` ends; 0 where there is none."""
     longest = 0
@@ -188,7 +194,7 @@ def _user_defined_end(data, start, size, at, edges, node_piece, user_defined):  
     return longest
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _pair_up(data, start, size, at, edges, node_piece, scores, floats, ints):  # type: ignore[no-untyped-def]
     """Note what the symbol at `at` would be when joined with the next: its trie node (-1: no piece) and score."""
     ints[_PAIR, at] = -1

@@ -66,6 +66,7 @@ SPACE_SIGN_BYTES = 0xE29681
 
 _U8, _U32, _U40 = np.uint64(8), np.uint64(32), np.uint64(40)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
+_FALSE: Any = np.bool_(False)  # a bare False would have numba compile _write_path for that literal too
 _STRIDE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -104,7 +105,7 @@ def _copy(data, offsets, prefix, own, own_offsets):  # type: ignore[no-untyped-d
         own_offsets[document + 1] = at
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _write_path(  # type: ignore[no-untyped-def]
     data, at, stop, count, sizes, byte_ids, unknown, ints, joins_unknown, tokens, filled
 ):
@@ -133,7 +134,7 @@ def _write_path(  # type: ignore[no-untyped-def]
     return filled, joins_unknown
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, no_cpython_wrapper=True)
 def _segment(  # type: ignore[no-untyped-def]
     data, at, stop, total, entry, key, cache, edges, node_piece, scores, user_defined, unknown, merges, floats, ints
 ):
@@ -141,20 +142,20 @@ def _segment(  # type: ignore[no-untyped-def]
 
     `total` is the score before the chunk. Returns (number of pieces, score behind it).
     """
-    if merges:
-        count = merge_path(data, at, stop, edges, node_piece, scores, user_defined, unknown, floats, ints)
+    if user_defined is None:  # decided when it is compiled, so that neither kind waits for the kernels of the other
         if entry >= 0:
-            enter_path(cache, entry, key, np.float64(SCORE_RESET), scores, merges, count, unknown, ints)
+            # Behind 0, where the limit is measured best; mostly that is the path behind `total` too.
+            count, _, limit = best_path(data, at, stop, np.float32(0), edges, node_piece, scores, unknown, floats, ints)
+            enter_path(cache, entry, key, limit, scores, merges, count, unknown, ints)
+            if abs(total) < limit:
+                for place in range(count):
+                    total += scores[ints[PATH, place]]
+                return count, total
+        count, total, _ = best_path(data, at, stop, total, edges, node_piece, scores, unknown, floats, ints)
         return count, total
+    count = merge_path(data, at, stop, edges, node_piece, scores, user_defined, unknown, floats, ints)
     if entry >= 0:
-        # Behind 0, where the limit is measured best; mostly that is the path behind `total` too.
-        count, _, limit = best_path(data, at, stop, np.float32(0), edges, node_piece, scores, unknown, floats, ints)
-        enter_path(cache, entry, key, limit, scores, merges, count, unknown, ints)
-        if abs(total) < limit:
-            for place in range(count):
-                total += scores[ints[PATH, place]]
-            return count, total
-    count, total, _ = best_path(data, at, stop, total, edges, node_piece, scores, unknown, floats, ints)
+        enter_path(cache, entry, key, np.float64(SCORE_RESET), scores, merges, count, unknown, ints)
     return count, total
 
 
@@ -173,7 +174,7 @@ def _encode(  # type: ignore[no-untyped-def]
         begun = summed = filled
         total = np.float32(0)  # what SentencePiece's path scores behind token `summed`, bit for bit
         bound = np.int64(SLACK)  # |score| here is at most bound / WEIGHT_SCALE
-        joins_unknown = False
+        joins_unknown = _FALSE
         while at < end:
             stop = _chunk_end(data, at, end, ascii_pairs, pairs)
             if stop < 0 or (merges and stop - at > MAX_MERGE_BYTES):

@@ -1,0 +1,206 @@
+"""The stage graph of fine-tuning: records of dialogues, cloze questions or sources with targets to a finished build.
+
+encode    a partition -> contexts and answers of its records, ordered by key; what became of each record
+merge     a run of partitions -> one file, where there are many
+layout    a range of keys -> finished rows
+shards    a range of rows -> a shard
+ledger    a run of partitions -> one ledger file, one quarantine file
+
+The order of rows is a hash of their content, scrambled by the seed: names of files and their splits have no part in it.
+Nothing is balanced and no duplicates are looked for: the data is taken as it was put together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from glmdata.errors import InputError
+from glmdata.infilling.answers import Answers, lay_out_answers
+from glmdata.infilling.style import style_of
+from glmdata.pipelines.answers_report import answers_report, write_answers_ledger
+from glmdata.pipelines.assemble import TOKENS_PER_BUCKET, cut_into_shards
+from glmdata.pipelines.encode import encode
+from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
+from glmdata.pipelines.merge import merge
+from glmdata.pipelines.partitions import Partition, read_columns
+from glmdata.recipe import Recipe, SpanSettings
+from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
+from glmdata.shards.writer import write_shard
+from glmdata.tokenization import SpecialTokens, Tokenizer
+
+__all__ = ["Finetuned", "finetune"]
+
+SAMPLE_ID_BITS = 32
+"""Sample ids of a bucket begin at a multiple of 2^32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetuned:
+    """What the stages left: shards, ledgers, the languages that rows are of, and the report."""
+
+    shards: list[Result]
+    ledgers: list[Result]
+    languages: tuple[str, ...]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutArguments:
+    """Bucket `bucket` of `buckets`: that range of keys."""
+
+    bucket: int
+    buckets: int
+    tokens: tuple[FileRef, ...]
+    languages: tuple[str, ...]
+    special: SpecialTokens
+    vocabulary_size: int
+    sequence_length: int
+    spans: SpanSettings
+    task: str
+
+
+def finetune(
+    engine: Engine,
+    partitions: Sequence[Partition],
+    tokenizer: Tokenizer,
+    model: FileRef,
+    recipe: Recipe,
+    not_read: Mapping[str, int],
+) -> Finetuned:
+    """Run the stages behind ingest. Raises InputError where no record has a row."""
+    encoded = encode(engine, partitions, model, recipe)
+    count = sum(result.counts["rows"] for result in encoded)
+    if not count:
+        raise InputError(_nothing_found(encoded, recipe))
+    languages = tuple(sorted({code for result in encoded for code in result.counts["languages"]}))
+    tokens = merge(engine, [result.files["tokens.arrow"] for result in encoded])
+    buckets = max(1, count * recipe.sequence_length // TOKENS_PER_BUCKET)
+    assembled = engine.run(
+        "layout",
+        [
+            Job(
+                function=lay_out_bucket,
+                arguments=LayoutArguments(
+                    bucket=bucket,
+                    buckets=buckets,
+                    tokens=tuple(tokens),
+                    languages=languages,
+                    special=tokenizer.special,
+                    vocabulary_size=tokenizer.vocabulary_size,
+                    sequence_length=recipe.sequence_length,
+                    spans=recipe.spans,
+                    task=recipe.finetune.task,
+                ),
+                weight=max(1, count * recipe.sequence_length // buckets),
+            )
+            for bucket in range(buckets)
+        ],
+    )
+    shards = cut_into_shards(engine, assembled, tokenizer.vocabulary_size, recipe)
+    ledgers = write_answers_ledger(engine, partitions, encoded)
+    report = answers_report(engine, assembled, ledgers, languages, recipe, not_read)
+    return Finetuned(shards=shards, ledgers=ledgers, languages=languages, report=report)
+
+
+def _nothing_found(encoded: Sequence[Result], recipe: Recipe) -> str:
+    first = next((result.counts["refused"] for result in encoded if result.counts["refused"]), "")
+    told = f"; the first that was refused: {first}" if first else ""
+    return f"no record of the corpus has a row for finetune.task {recipe.finetune.task}{told}"
+
+
+def lay_out_bucket(arguments: LayoutArguments, attempt: Attempt) -> dict[str, Any]:
+    """Lay out the rows of a bucket. Writes rows.arrow in the shards' schema."""
+    edges = [(bucket << 64) // arguments.buckets for bucket in (arguments.bucket, arguments.bucket + 1)]
+    parts = []
+    for file in arguments.tokens:
+        columns = read_columns(attempt, file)
+        keys = columns["key"].to_numpy()
+        low, high = (len(keys) if edge >> 64 else int(np.searchsorted(keys, np.uint64(edge))) for edge in edges)
+        parts.append(columns.slice(low, high - low))
+    table = pa.Table.from_batches(parts).combine_chunks()
+    halves = np.frombuffer(b"".join(table["document_id"].to_pylist()), ">u8").reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0], table["key"].to_numpy()))
+    rows = table.take(pa.array(order)).combine_chunks()
+    batch, loss = _laid_out(arguments, rows)
+    schema = batch.schema
+    write_shard(attempt.output("rows.arrow"), schema, [batch])
+    return {
+        "records": batch.num_rows,
+        "rows": batch.num_rows,
+        "real_tokens": int(batch["length"].to_numpy().sum(dtype=np.int64)),
+        "target_tokens": loss,
+    }
+
+
+def _laid_out(arguments: LayoutArguments, rows: pa.Table) -> tuple[pa.RecordBatch, int]:
+    """The rows in the shards' schema, and the tokens that have loss."""
+    context, contexts = _lists(rows["context"])
+    silent, silents = _lists(rows["silent"])
+    answers, answer_offsets = _lists(rows["answers"])
+    ends, end_offsets = _lists(rows["answer_ends"])
+    label = rows["label"].to_numpy().astype(np.int64)
+    edges = np.concatenate([[0], ends.astype(np.int64)])
+    last = end_offsets[:-1] + label
+    stops = answer_offsets[:-1] + ends[last].astype(np.int64)
+    starts = answer_offsets[:-1] + np.where(label > 0, edges[last], 0)
+    quiet = np.diff(silents)
+    bounds = zip(silents[:-1].tolist(), silents[1:].tolist(), starts.tolist(), stops.tolist(), strict=True)
+    parts = [part for a, b, c, d in bounds for part in (silent[a:b], answers[c:d])]
+    told = Answers(
+        context=context.astype(np.uint32),
+        context_offsets=contexts,
+        mask_place=rows["mask_place"].to_numpy().astype(np.int64),
+        mask=rows["mask"].to_numpy().astype(np.int64),
+        answer=np.concatenate([np.zeros(0, np.uint32), *parts]).astype(np.uint32),
+        answer_offsets=np.concatenate([[0], np.cumsum(quiet + stops - starts)]),
+        silent=quiet,
+    )
+    style = style_of(arguments.special.by_role(), arguments.spans, arguments.sequence_length)
+    pages, context_length, length = lay_out_answers(told, style, arguments.sequence_length)
+    cloze = arguments.task == "cloze"
+    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size, choices=cloze)
+    token = np.uint16 if arguments.vocabulary_size <= 1 << 16 else np.uint32
+    codes = {code: place for place, code in enumerate(arguments.languages)}
+    count = rows.num_rows
+    nothing = pa.ListArray.from_arrays(np.zeros(count + 1, np.int32), pa.array([], pa.uint16()))
+    more = {}
+    if cloze:
+        more = {
+            "choices": pa.ListArray.from_arrays(answer_offsets.astype(np.int32), pa.array(answers.astype(token))),
+            "choice_ends": pa.ListArray.from_arrays(end_offsets.astype(np.int32), pa.array(ends)),
+            "label": label.astype(np.uint16),
+        }
+    batch = make_batch(
+        schema,
+        sample_id=np.uint64(arguments.bucket << SAMPLE_ID_BITS) + np.arange(count, dtype=np.uint64),
+        input_ids=pages.input_ids.astype(token, copy=False),
+        target_ids=pages.target_ids.astype(token, copy=False),
+        position_ids=pages.position_ids,
+        block_position_ids=pages.block_position_ids,
+        loss_mask=pages.loss_mask,
+        context_length=context_length,
+        length=length,
+        objective=np.full(count, OBJECTIVES.index(arguments.task), np.uint8),
+        language=np.array([codes[code] for code in rows["code"].to_pylist()], np.uint8),
+        sentence_ends=nothing,
+        document_ids=pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32), _chunk(rows["document_id"])),
+        **more,
+    )
+    return batch, int(pages.loss_mask.sum(dtype=np.int64))
+
+
+def _chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _lists(column: pa.ChunkedArray) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Joined values, and offsets from 0 on."""
+    lists = _chunk(column)
+    if isinstance(lists, pa.ChunkedArray):
+        lists = pa.concat_arrays(lists.chunks)
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return lists.flatten().to_numpy(), offsets - offsets[0]
