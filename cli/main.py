@@ -22,6 +22,7 @@ _COMMANDS = {
     "dedupe": "Make an index of what a corpus holds, for later builds.",
     "inspect": "Look into a finished build: figures, samples, verification.",
     "recipe": "Print a recipe with all its settings.",
+    "train": "Train a GLM on a finished build.",
     "tokenizer": "Train a tokenizer, or look into one.",
     "why": "Show what happened to one document, stage by stage.",
 }

@@ -1,6 +1,6 @@
 """Checkpoints of a run: folders that are whole or not there.
 
-RUN/checkpoints/step-00000500/  model.safetensors, config.json, optimizer.safetensors, state.json
+RUN/checkpoints/step-00000500/  model.safetensors, config.json, tokenizer.model, optimizer.safetensors, state.json
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Tensor
 from glmdata.errors import ConfigError
 from glmdata.storage import storage_errors, sync_file, sync_folder
 
-__all__ = ["checkpoints", "load_part", "read_state", "save_checkpoint"]
+__all__ = ["checkpoints", "load_part", "read_json", "read_state", "save_checkpoint"]
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -39,6 +39,7 @@ def save_checkpoint(
     model: Mapping[str, Tensor],
     optimizer: Mapping[str, Tensor],
     texts: Mapping[str, Mapping[str, Any]],
+    tokenizer: bytes,
     keep: int,
 ) -> Path:
     """Write a checkpoint under another name, sync it, rename it into place; then remove all but the `keep` newest.
@@ -54,6 +55,7 @@ def save_checkpoint(
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, beside / f"{name}.safetensors")
         for name, content in texts.items():
             (beside / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+        (beside / "tokenizer.model").write_bytes(tokenizer)
         for path in sorted(beside.iterdir()):
             sync_file(path)
         sync_folder(beside)
@@ -66,13 +68,21 @@ def save_checkpoint(
     return folder
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a checkpoint. Raises ConfigError where it is none."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; remove its folder to go on from another") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is no JSON object; remove its folder to go on from another")
+    return found
+
+
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """state.json of a checkpoint. Raises ConfigError where it is none."""
-    try:
-        found = json.loads((checkpoint / "state.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{checkpoint} is no checkpoint of a run: {error}; remove it to go on from another") from None
-    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+    found = read_json(checkpoint / "state.json")
+    if not isinstance(found.get("step"), int):
         raise ConfigError(f"{checkpoint}/state.json says no step; remove the folder to go on from another")
     return found
 

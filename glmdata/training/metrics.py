@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from glmdata.errors import ConfigError
@@ -35,7 +36,13 @@ class Metrics:
             self._file.write(f"{json.dumps(line)}\n")
             self._file.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Metrics":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         """End the file."""
         self._file.close()
 

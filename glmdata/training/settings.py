@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from glmdata.recipe import Section
+from glmdata.recipe_sections import Section
 from glmdata.training.schedule import Decay, Schedule
 
 __all__ = ["TrainSettings"]

@@ -20,9 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model import GLM
 from glmdata.model.loss import INPUTS, token_losses
+from glmdata.model.rotary import one_row
 from glmdata.randomness import purpose_key
+from glmdata.shards.manifest import Manifest
 from glmdata.streaming import ShardStream
-from glmdata.training.checkpoint import checkpoints, load_part, read_state, save_checkpoint
+from glmdata.training.checkpoint import checkpoints, load_part, read_json, read_state, save_checkpoint
 from glmdata.training.distributed import World, sum_over
 from glmdata.training.losses import LossSums
 from glmdata.training.metrics import Metrics
@@ -55,7 +57,8 @@ class Trainer:
         run: Path,
         *,
         world: World,
-        languages: list[str],
+        manifest: Manifest,
+        tokenizer: bytes,
         evaluation: ShardStream | None = None,
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
@@ -67,14 +70,17 @@ class Trainer:
             settings: of the run.
             run: its folder; written by rank 0.
             world: which rank this is.
-            languages: of the build, as its rows' codes index them.
+            manifest: of the build that is trained on.
+            tokenizer: its tokenizer.model, which goes into checkpoints.
             evaluation: held-out batches of this rank, one epoch.
             report: gets the metrics of every step.
 
         Raises:
             ConfigError: the run's checkpoint is of other settings, shards or another model.
         """
-        self.settings, self.run, self.world, self.languages = settings, run, world, languages
+        self.settings, self.run, self.world, self.tokenizer = settings, run, world, tokenizer
+        self.languages = list(manifest.languages)
+        self.gmask_id = manifest.tokenizer.special_tokens["gmask"]
         self.stream, self.evaluation, self.report = stream, evaluation, report
         self.step = 0
         self.plain = model
@@ -82,7 +88,7 @@ class Trainer:
         found = checkpoints(run)
         state = read_state(found[-1][1]) if found else None
         if state is not None:
-            self._check(state)
+            self._check(state, found[-1][1])
             model.load_state_dict(load_part(found[-1][1], "model"))
         self.model = self._wrapped(model)
         self.optimizer = make_optimizer(
@@ -109,8 +115,9 @@ class Trainer:
         Raises TrainingError where the loss is no longer a number; the last checkpoint is then left as it is.
         """
         settings, line = self.settings, dict[str, Any]()
-        metrics = Metrics(self.run, self.step) if self.world.rank == 0 else None
-        with Microbatches(self.stream, settings.accumulation) as batches:
+        with contextlib.ExitStack() as stack:
+            metrics = stack.enter_context(Metrics(self.run, self.step)) if self.world.rank == 0 else None
+            batches = stack.enter_context(Microbatches(self.stream, settings.accumulation))
             while self.step < settings.steps:
                 waited, started = batches.waited, time.perf_counter()
                 line = self._update(batches.next())
@@ -129,8 +136,6 @@ class Trainer:
                         self.report(line)
                 if last or self.step % settings.save_every == 0:
                     self.save()
-        if metrics is not None:
-            metrics.close()
         return line
 
     def evaluate(self) -> dict[str, Any]:
@@ -163,7 +168,13 @@ class Trainer:
         }
         texts = {"config.json": self.plain.config.as_json(), "state.json": state}
         return save_checkpoint(
-            self.run, self.step, model=model, optimizer=optimizer, texts=texts, keep=self.settings.keep
+            self.run,
+            self.step,
+            model=model,
+            optimizer=optimizer,
+            texts=texts,
+            tokenizer=self.tokenizer,
+            keep=self.settings.keep,
         )
 
     def _update(self, batches: list[Batch]) -> dict[str, Any]:
@@ -199,6 +210,8 @@ class Trainer:
         """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
         chosen = batch["loss_mask"] != 0
         inputs = {name: batch[name] for name in INPUTS if name in batch}
+        if self.plain.config.positions == "rotary-1d":
+            inputs["position_ids"] = one_row(batch["position_ids"], batch["input_ids"], self.gmask_id)
         losses = token_losses(self.model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
         weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
         sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
@@ -265,8 +278,14 @@ class Trainer:
             for state in states
         )
 
-    def _check(self, state: dict[str, Any]) -> None:
+    def _check(self, state: dict[str, Any], checkpoint: Path) -> None:
         """Settings that decide the losses must be those of the checkpoint."""
+        config, was = self.plain.config.as_json(), read_json(checkpoint / "config.json")
+        for name in config:
+            if config[name] != was.get(name):
+                raise ConfigError(
+                    f"{self.run} has a model of {name}={was.get(name)}, this one has {config[name]}; give another --out"
+                )
         free = {"save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel"}
         mine, theirs = self.settings.model_dump(mode="json"), state.get("settings", {})
         for name in mine:
