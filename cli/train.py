@@ -1,14 +1,12 @@
 """`glmdata train`."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from glmdata.cli.options import json_option
-from glmdata.errors import ConfigError
 
 __all__ = ["command"]
 
@@ -45,7 +43,7 @@ def command(
     """
     from rich.console import Console
 
-    from glmdata.recipe import read_settings, render_settings
+    from glmdata.recipe import parse_fields, read_settings, render_settings
     from glmdata.training.run import RunOptions, train
     from glmdata.training.settings import TrainSettings
 
@@ -58,7 +56,7 @@ def command(
         shards=shards,
         out=out,
         preset=preset,
-        model=_fields(changes),
+        model=parse_fields("--model", changes),
         settings=settings,
         holdout=holdout,
         evaluation=evaluation,
@@ -93,19 +91,3 @@ def _told(line: dict[str, Any], steps: int) -> str:
     if "evaluation" in line:
         parts.append(f"held-out loss {line['evaluation']['loss']:.4f}")
     return "   ".join(parts)
-
-
-def _fields(changes: Sequence[str]) -> dict[str, Any]:
-    """Fields of a configuration from KEY=VALUE, values as in YAML. Raises ConfigError."""
-    import yaml
-
-    found = {}
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--model {change}: give key=value, for example --model num_layers=6")
-        try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--model {change}: {value} is no value") from None
-    return found

@@ -7,6 +7,7 @@ of `glm.yaml`. Keys that do not exist are refused with the nearest one that does
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -47,6 +48,7 @@ __all__ = [
     "SpanSettings",
     "TokenizerSettings",
     "load_recipe",
+    "parse_fields",
     "read_settings",
     "recipe_names",
     "render_recipe",
@@ -170,6 +172,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 takes 4e-4 for a word, as it has no point; learning rates are written so.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
+)
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that come with glmdata."""
     folder = resources.files("glmdata.pipelines") / "recipes"
@@ -238,17 +246,25 @@ def _yaml_problem(error: Exception) -> str:
     return f": {' '.join(str(error).split())[:200]}"
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
+def _override(settings: dict[str, Any], override: str, option: str = "--set") -> None:
     path, equals, value = override.partition("=")
     if not equals or not path:
-        raise ConfigError(f"--set {override}: give key=value, for example --set sequence_length=1024")
+        raise ConfigError(f"{option} {override}: give key=value")
     *sections, key = path.split(".")
     target = settings
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is a value, not a section of the recipe")
-    target[key] = _parse(f"--set {override}", f"value: {value}")["value"]
+            raise ConfigError(f"{option} {override}: {section} is a value, not a section")
+    target[key] = _parse(f"{option} {override}", f"value: {value}")["value"]
+
+
+def parse_fields(option: str, fields: Sequence[str]) -> dict[str, Any]:
+    """Fields from `key=value`, as a command got them after `option`; values are YAML. Raises ConfigError."""
+    found: dict[str, Any] = {}
+    for field in fields:
+        _override(found, field, option)
+    return found
 
 
 def _explain(error: ValidationError, source: str, kind: type[Section]) -> str:

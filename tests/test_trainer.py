@@ -174,10 +174,10 @@ def run_together(command: list[str], out: Path, batch: str, parallel: str) -> No
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(shards: str, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"step \d+: loss .*(nan|inf).*the checkpoint of step 3 is kept"):
-        train(options(shards, tmp_path, learning_rate=1e18, clip=0.0, warmup=0.6, save_every=3, steps=40))
+    with pytest.raises(TrainingError, match=r"step \d+: loss .*(nan|inf).*the checkpoint of step 1 is kept"):
+        train(options(shards, tmp_path, learning_rate=1e18, save_every=1, steps=40))
     kept = checkpoints(tmp_path)
-    assert [step for step, _ in kept] == [3]
+    assert [step for step, _ in kept] == [1]
     assert all(tensor.isfinite().all() for tensor in load_part(kept[0][1], "model").values())
 
 
