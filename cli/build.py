@@ -155,7 +155,8 @@ def warnings(report: dict[str, Any]) -> list[str]:
             f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=upsample or off)"
         )
     if report["padding"] > MUCH_PADDING and "finetune" in report:
-        found.append(f"{report['padding']:.0%} of the rows is padding: a smaller sequence_length has less")
+        packed = "" if report["finetune"]["task"] == "cloze" else "packing=segments with finetune.cls=true, or "
+        found.append(f"{report['padding']:.0%} of the rows is padding: {packed}a smaller sequence_length has less")
     elif report["padding"] > MUCH_PADDING:
         found.append(
             f"{report['padding']:.0%} of the rows is padding: packing=concat or a smaller sequence_length has less"

@@ -20,6 +20,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "build": "Build training shards from raw text files.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
+    "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, verification.",
     "recipe": "Print a recipe with all its settings.",
     "train": "Train a GLM on a finished build.",

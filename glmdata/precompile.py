@@ -95,14 +95,19 @@ def _sentences() -> None:
 
 
 def _duplicates() -> None:
+    from glmdata.dedupe.candidates import candidate_pairs, join_pairs
     from glmdata.dedupe.components import connected_components
     from glmdata.dedupe.minhash import band_keys, sign_texts
     from glmdata.dedupe.shingles import alike, shingle_sets
     from glmdata.dedupe.survivors import Settlement
+    from glmdata.text.english import word_counts
     from glmdata.text.scripts import script_counts
 
     texts = pa.array(TEXTS)
     script_counts(texts)
+    word_counts(texts, np.arange(2))
+    ranks, numbers = (np.arange(len(TEXTS), dtype=np.uint64) for _ in range(2))
+    join_pairs([candidate_pairs(np.zeros(len(TEXTS), np.uint64), ranks << np.uint64(40), numbers)] * 2)
     band_keys(sign_texts(texts)[0], 18, 7)
     alike(*shingle_sets(texts, np.arange(2)), np.array([0]), np.array([1]), 0.7)
     connected_components(np.array([0], np.uint64), np.array([1], np.uint64))
@@ -119,8 +124,10 @@ _MODULES = (
     "glmdata.tokenization.alignment",
     "glmdata.text.sentences",
     "glmdata.dedupe.minhash",
+    "glmdata.dedupe.candidates",
     "glmdata.dedupe.components",
     "glmdata.dedupe.survivors",
+    "glmdata.text.english",
     "glmdata.text.scripts",
 )
 

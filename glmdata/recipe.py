@@ -105,8 +105,10 @@ class Recipe(Section):
         settings, spans = self.finetune, self.spans
         if settings.task == "none":
             return self
-        if self.packing == "segments":
-            raise ValueError("packing segments is of pre-training alone: a row of fine-tuning is one answer")
+        if self.packing == "segments" and (settings.task == "cloze" or not settings.cls):
+            raise ValueError(
+                "packing segments begins each answer's context with cls, and choices have a row of their own"
+            )
         if self.shards.layout != "materialised":
             raise ValueError(f"shards.layout {self.shards.layout} holds masked text; finetune.task needs materialised")
         if spans.random_positions or spans.sentinels or spans.block_mask_ratio:

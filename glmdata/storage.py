@@ -4,14 +4,15 @@ import contextlib
 import errno
 import mmap
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
 
-from glmdata.errors import StorageError
+from glmdata.errors import BuildExistsError, StorageError
 
-__all__ = ["absolute", "file_digest", "storage_errors", "sync_file", "sync_folder", "write_whole"]
+__all__ = ["absolute", "file_digest", "storage_errors", "sync_file", "sync_folder", "whole_folder", "write_whole"]
 
 _ADVICE = {
     errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",
@@ -79,3 +80,28 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that is there whole or not at all: files are written into the path given, then it is renamed.
+
+    Raises:
+        BuildExistsError: there is something at `folder` already.
+        StorageError: it cannot be written.
+    """
+    with storage_errors("writing"):
+        if folder.exists():
+            raise BuildExistsError(f"{folder}: exists already; choose another folder, or remove it first")
+        beside = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(beside, ignore_errors=True)  # left by a process that was killed
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+            for path in beside.rglob("*"):
+                sync_folder(path) if path.is_dir() else sync_file(path)
+            sync_folder(beside)
+            beside.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)

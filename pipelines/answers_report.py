@@ -88,11 +88,11 @@ def _partition_ledger(partition: Partition, documents: pa.RecordBatch, told: pa.
 
 
 def _told(rows: int, history: int, source: int, target: int) -> str | None:
-    """The rows of a record where they are several, and what was cut in them."""
-    parts = [f"{rows} rows"] if rows > 1 else []
+    """The answers of a record where they are several, and what was cut of them or before them."""
+    parts = [f"{rows} answers"] if rows > 1 else []
     for count, what in ((history, "history"), (source, "prompt"), (target, "answer")):
         if count:
-            parts.append(f"{what} cut" + (f" in {count} of them" if rows > 1 else ""))
+            parts.append(f"{what} cut" + (f" for {count} of them" if rows > 1 else ""))
     return "; ".join(parts) or None
 
 
@@ -105,11 +105,11 @@ def answers_report(
     not_read: Mapping[str, int],
 ) -> dict[str, Any]:
     """The figures of a build for report.json; `stages` are those that ran in this session."""
-    rows = sum(result.counts["rows"] for result in assembled)
+    rows, answers = (sum(result.counts[name] for result in assembled) for name in ("rows", "answers"))
     real = sum(result.counts["real_tokens"] for result in assembled)
     cuts = {name: sum(result.counts["cuts"].get(name, 0) for result in ledgers) for name in CUTS}
     names = dict(zip(CUTS, ("history", "prompt", "answer"), strict=True))
-    told = [f"{names[name]} cut in {count:,} of {rows:,} rows" for name, count in cuts.items() if count]
+    told = [f"{names[name]} cut for {count:,} of {answers:,} answers" for name, count in cuts.items() if count]
     task = recipe.finetune.task
     return {
         **record_figures(ledgers),
@@ -119,8 +119,9 @@ def answers_report(
         "samples": {task: rows},
         "finetune": {
             "task": task,
+            "answers": answers,
             "target_tokens": sum(result.counts["target_tokens"] for result in assembled),
-            **{f"rows_with_{name}": count for name, count in cuts.items()},
+            **{f"answers_with_{name}": count for name, count in cuts.items()},
         },
         "rows": rows,
         "padding": round(1 - real / max(1, rows * recipe.sequence_length), 6),

@@ -25,7 +25,7 @@ from glmdata.shards.schema import OBJECTIVES, SEGMENT_COLUMNS, make_batch, shard
 from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens
 
-__all__ = ["assemble", "cut_into_shards"]
+__all__ = ["assemble", "cut_into_shards", "segment_lists"]
 
 TOKENS_PER_BUCKET = 1 << 19
 """Tokens of the largest language in one assemble job, padding of one-document rows counted: about 1,150 rows of 512
@@ -219,7 +219,7 @@ def write_rows_file(
     size, length = arguments.vocabulary_size, arguments.sequence_length
     schema = shard_schema(length, size, segments=style.apart)
     if style.apart:
-        columns |= _segment_lists(columns, style)
+        columns |= segment_lists(columns, style)
     ends, end_offsets, documents, document_offsets = [], [0], list[bytes](), [0]
     for rows, stretch in zip(filled, stretches, strict=True):
         ends.append(rows.sentence_ends)
@@ -242,7 +242,7 @@ def write_rows_file(
     write_shard(attempt.output("rows.arrow"), schema, [batch])
 
 
-def _segment_lists(columns: dict[str, npt.NDArray[Any]], style: Style) -> dict[str, pa.ListArray]:
+def segment_lists(columns: dict[str, npt.NDArray[Any]], style: Style) -> dict[str, pa.ListArray]:
     """SEGMENT_COLUMNS of finished rows."""
     found = find_segments(columns["input_ids"], columns["block_position_ids"], columns["length"], style)
     offsets = np.append(np.searchsorted(found.row, np.arange(len(columns["length"]))), len(found.row))

@@ -15,7 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glmdata.dedupe.candidates import INDEX_NUMBER, NEIGHBOURS, candidate_pairs, content_pairs, index_ranks, range_of
+from glmdata.dedupe.candidates import (
+    INDEX_NUMBER,
+    MAX_CANDIDATES,
+    NEIGHBOURS,
+    candidate_pairs,
+    content_pairs,
+    index_ranks,
+    range_of,
+)
 from glmdata.dedupe.minhash import band_keys, optimal_bands
 from glmdata.dedupe.signature_index import read_signatures
 from glmdata.errors import ShardCorruptError
@@ -32,13 +40,15 @@ from glmdata.pipelines.partitions import (
 from glmdata.recipe import DedupeSettings
 from glmdata.storage import file_digest
 
-__all__ = ["Candidates", "Groups", "find_candidates", "group_partitions"]
+__all__ = ["PAIR_COLUMNS", "Candidates", "Groups", "find_candidates", "group_partitions"]
 
 KEYS_PER_JOB = 4_000_000
 """Keys that a job gathers, or matches: about 400 MB at work."""
 MAX_KEYS_PER_JOB, MANY_JOBS = 16_000_000, 1000
 """From so many jobs on they grow up to so many keys, 1.3 GB at work: what is read grows with the square of the jobs,
 and the footers of the gathered files with their cube (docs/scale.md)."""
+
+PAIR_COLUMNS = ("document", "better", "rank", "bands")
 
 _Numbers = npt.NDArray[np.uint64]
 
@@ -260,13 +270,17 @@ def match_contents(arguments: MatchArguments, attempt: Attempt) -> dict[str, Any
 
 
 def match_keys(arguments: MatchArguments, attempt: Attempt) -> dict[str, Any]:
-    """Documents that share a band. Writes pairs.arrow: document, better, rank of the better, by groups of documents."""
+    """Documents that share a band. Writes pairs.arrow, `Pairs` by groups of documents."""
     columns = read_range(attempt, arguments.gathered, arguments.part, ("key", "rank", "number"))
-    document, better, rank = candidate_pairs(*columns, neighbours=NEIGHBOURS if arguments.verify else 0)
+    pairs = candidate_pairs(
+        *columns,
+        neighbours=NEIGHBOURS if arguments.verify else 0,
+        max_candidates=MAX_CANDIDATES if arguments.verify else None,
+    )
     write_ranges(
         attempt.output("pairs.arrow"),
-        {"document": document, "better": better, "rank": rank},
-        arguments.groups.of(number_parts(document)[0]),
+        dict(zip(PAIR_COLUMNS, pairs, strict=True)),
+        arguments.groups.of(number_parts(pairs[0])[0]),
         len(arguments.groups),
     )
-    return {"pairs": len(document)}
+    return {"pairs": len(pairs[0])}

@@ -8,6 +8,7 @@ partition, columns with one row a record in the same order, so nothing has to be
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ __all__ = [
     "read_columns",
     "read_documents",
     "read_range",
+    "read_ranges",
     "runs_of",
     "write_columns",
     "write_ranges",
@@ -97,37 +99,45 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch
             writer.write_batch(batch)
 
 
-def write_ranges(
-    path: str, columns: Mapping[str, npt.NDArray[np.uint64]], place: npt.NDArray[np.int64], parts: int
-) -> None:
+def write_ranges(path: str, columns: Mapping[str, npt.NDArray[Any]], place: npt.NDArray[np.int64], parts: int) -> None:
     """Write rows as an Arrow IPC file with a record batch for each of `parts` ranges, so that one reads its own alone.
 
-    Args: columns: uint64[n] each. place: int64[n], the range of each row; rows of a range keep their order.
+    Args: columns: unsigned integers, n each. place: int64[n], the range of each row; rows of a range keep their order.
     """
-    order = np.argsort(place.astype(np.uint16) if parts <= 1 << 16 else place, kind="stable")  # 16 bits: a radix sort
     bounds = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=parts))]).tolist()
-    ordered = {name: column[order] for name, column in columns.items()}
-    schema = pa.schema([pa.field(name, pa.uint64(), nullable=False) for name in columns])
+    if (place[1:] < place[:-1]).any():
+        order = np.argsort(place.astype(np.uint16) if parts <= 1 << 16 else place, kind="stable")  # 16 bits: radix sort
+        columns = {name: column[order] for name, column in columns.items()}
+    arrays = {name: pa.array(column) for name, column in columns.items()}
+    schema = pa.schema([pa.field(name, array.type, nullable=False) for name, array in arrays.items()])
     batches = (
-        pa.RecordBatch.from_arrays([pa.array(column[start:stop]) for column in ordered.values()], schema=schema)
+        pa.RecordBatch.from_arrays([array[start:stop] for array in arrays.values()], schema=schema)
         for start, stop in itertools.pairwise(bounds)
     )
     write_batches(path, schema, batches)
 
 
-def read_range(
+def read_ranges(
     attempt: Attempt, files: Sequence[FileRef], part: int, columns: Sequence[str]
-) -> list[npt.NDArray[np.uint64]]:
-    """One range of files written by `write_ranges`, joined: uint64[n] for each column.
+) -> Iterator[list[npt.NDArray[Any]]]:
+    """One range of each of some files written by `write_ranges`: its columns.
 
     Read, not mapped: pages of mapped files would count as memory of the process, and it may map 65,530 at most.
     """
-    found: list[list[npt.NDArray[np.uint64]]] = [[np.zeros(0, np.uint64)] for _ in columns]
     for file in files:
         with pa.OSFile(attempt.input(file)) as source:
             batch = pa.ipc.open_file(source).get_batch(part)
-        for values, name in zip(found, columns, strict=True):
-            values.append(batch[name].to_numpy())
+        yield [batch[name].to_numpy() for name in columns]
+
+
+def read_range(
+    attempt: Attempt, files: Sequence[FileRef], part: int, columns: Sequence[str]
+) -> list[npt.NDArray[np.uint64]]:
+    """As `read_ranges`, joined: uint64[n] for each column."""
+    found = [[np.zeros(0, np.uint64)] for _ in columns]
+    for read in read_ranges(attempt, files, part, columns):
+        for values, column in zip(found, read, strict=True):
+            values.append(column)
     return [np.concatenate(values) for values in found]
 
 

@@ -14,31 +14,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glmdata.dedupe.candidates import INDEX_NUMBER, unique_pairs
+from glmdata.dedupe.candidates import INDEX_NUMBER, MAX_CANDIDATES, join_pairs
 from glmdata.dedupe.shingles import alike, shingle_sets
 from glmdata.dedupe.signature_index import read_signatures
 from glmdata.pipelines.against import Earlier
-from glmdata.pipelines.candidates import Candidates, Groups
+from glmdata.pipelines.candidates import PAIR_COLUMNS, Candidates, Groups
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import (
     Partition,
     number_parts,
     read_columns,
     read_documents,
-    read_range,
+    read_ranges,
     runs_of,
     write_columns,
 )
 from glmdata.recipe import DedupeSettings
 
-__all__ = ["Comparison", "Texts", "verify_candidates"]
+__all__ = ["Comparison", "Texts", "turns", "verify_candidates"]
 
 COMPARED_AT_ONCE = 4
-"""Candidates of a document compared in one round, best first."""
+"""Candidates of a document compared in one turn."""
 ENOUGH_ALIKE = 4
 """A document that is like so many better ones needs no more: should the best of them go, there are others."""
-MAX_ROUNDS = 8
-"""A document is compared with 32 others at most: time stays linear in a group of a million."""
 PORTION_BYTES = 16 << 20
 """Text shingled at a time; its sets take up to four times as much."""
 MAX_OPENED = 4096
@@ -85,26 +83,50 @@ def verify_candidates(
 
 
 def verify(arguments: VerifyArguments, attempt: Attempt) -> dict[str, Any]:
-    """Compare each document with its candidates, best first, until enough are alike. Writes edges.arrow.
+    """Compare each document with its candidates, in `turns`, until enough are alike. Writes edges.arrow.
 
     Where the recipe wants no verification every pair is an edge.
     """
-    columns = read_range(attempt, arguments.pairs, arguments.group, ("document", "better", "rank"))
-    document, better, _ = unique_pairs(*columns)
-    first = np.ones(len(document), bool)
-    first[1:] = document[1:] != document[:-1]
-    starts = np.maximum.accumulate(np.where(first, np.arange(len(document)), 0)) if len(document) else first.astype(int)
-    place = np.arange(len(document)) - starts
     verified = arguments.texts.dedupe.verify
+    parts = read_ranges(attempt, arguments.pairs, arguments.group, PAIR_COLUMNS)
+    document, better, _, bands = join_pairs(
+        [(d, b, r, n) for d, b, r, n in parts], MAX_CANDIDATES if verified else None
+    )
     found = np.full(len(document), not verified)
-    comparison = Comparison(arguments.texts, attempt)
-    for turn in range(MAX_ROUNDS if verified else 0):
-        alike_so_far = np.bincount(starts[found], minlength=len(document))[starts]
-        now = np.flatnonzero((place // COMPARED_AT_ONCE == turn) & (alike_so_far < ENOUGH_ALIKE))
-        if len(now):
-            found[now] = comparison.alike(document[now], better[now])
+    if verified and len(document):
+        comparison = Comparison(arguments.texts, attempt)
+        starts, turn_of = turns(document, bands)
+        for turn in range(int(turn_of.max()) + 1):
+            alike_so_far = np.bincount(starts[found], minlength=len(document))[starts]
+            now = np.flatnonzero((turn_of == turn) & (alike_so_far < ENOUGH_ALIKE))
+            if len(now):
+                found[now] = comparison.alike(document[now], better[now])
     write_columns(attempt.output("edges.arrow"), {"document": document[found], "better": better[found]})
     return {"pairs": len(document), "edges": int(found.sum())}
+
+
+def turns(document: _Numbers, bands: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """When each pair is compared, COMPARED_AT_ONCE of a document in a turn: first the best candidate by rank and those
+    that share the most bands, then the others by rank. Among templates a document can be like four better ones that all
+    go for others; the one that it is a copy of would not be among them.
+
+    Args: document uint64[p], bands uint8[p], of pairs (glmdata.dedupe.candidates.Pairs); p > 0.
+    Returns: where the pairs of each one's document start, and the turn, int64[p].
+    """
+    firsts = np.flatnonzero(np.append(True, document[1:] != document[:-1]))
+    sizes = np.diff(np.append(firsts, len(document)))
+    starts = np.repeat(firsts, sizes)
+    place = np.arange(len(document)) - starts
+    left = bands.astype(np.int64) << 32 | 0xFFFFFFFF - place  # more bands, then the better rank
+    left[firsts] &= 0xFFFFFFFF
+    for _ in range(COMPARED_AT_ONCE - 1):
+        closest = firsts + (0xFFFFFFFF - (np.maximum.reduceat(left, firsts) & 0xFFFFFFFF))
+        left[closest] &= 0xFFFFFFFF
+    chosen = left <= 0xFFFFFFFF
+    num_before = np.cumsum(chosen, dtype=np.int64) - chosen
+    num_before -= num_before[starts]
+    others = place - num_before  # by rank, without those of the first turn
+    return starts, np.where(chosen, 0, 1 + others // COMPARED_AT_ONCE)
 
 
 class Comparison:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from glmdata.randomness import purpose_key
 
@@ -85,3 +86,12 @@ def write_corpus(folder: Path, documents: int = 60) -> None:
         b'{"text": "no end\n{"text": 5}\n{"text": " "}\n{"text": "\xff"}\n'
         + json.dumps({"text": "春の川はゆっくりと暖かくなり、子供たちは庭で星を数えていました。"}).encode()
     )
+
+
+def labelled_texts() -> list[dict[str, str]]:
+    """Every fourth text with its language, from the data beside the repository."""
+    path = SHARED / "language" / "labelled.jsonl"
+    if not path.exists():
+        pytest.skip(f"no labelled texts at {path}; set GLMDATA_SHARED_DATA")
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines][::4]

@@ -33,7 +33,7 @@ def test_help_names_every_command() -> None:
     assert all(name in done.stdout for name in ("build", "inspect", "recipe", "why"))
 
 
-@pytest.mark.parametrize("command", ["build", "inspect", "recipe", "why"])
+@pytest.mark.parametrize("command", ["build", "generate", "inspect", "recipe", "why"])
 def test_every_command_has_help(command: str) -> None:
     done = glmdata(command, "--help")
     assert done.returncode == 0

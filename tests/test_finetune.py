@@ -13,6 +13,7 @@ from test_build import Stops
 
 from glmdata.errors import ConfigError, InputError, ShardError
 from glmdata.infilling.restore import restore
+from glmdata.infilling.segments import split_segments
 from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.executors import choose_executor
 from glmdata.recipe import TokenizerSettings, load_recipe
@@ -192,8 +193,8 @@ def test_rows_of_dialogues_are_their_responses_behind_their_history(built: dict[
     assert sorted(answer for _, answer in found) == sorted(may_be)
     assert all(context in may_be[answer] for context, answer in found)
     cut = sum(context != may_be[answer][0] for context, answer in found)
-    assert 0 < cut == made.report["finetune"]["rows_with_history_cut"] < shards.rows / 2
-    assert made.report["hints"] == [f"history cut in {cut} of {shards.rows} rows"]
+    assert 0 < cut == made.report["finetune"]["answers_with_history_cut"] < shards.rows / 2
+    assert made.report["hints"] == [f"history cut for {cut} of {shards.rows} answers"]
     told = [row["detail"] or "" for row in ledger(made) if row["outcome"] == "kept"]
     assert sum("history cut" in detail for detail in told) <= cut
 
@@ -260,10 +261,10 @@ def test_a_build_of_many_partitions_is_merged_and_goes_on_where_it_stopped(corpo
     for place in range(34):  # each fills a partition of 64 kB, and 32 are merged
         records = [{"source": words("zh", 10 * place + n, 150), "target": words("zh", n)} for n in range(7)]
         write(tmp_path / "many" / f"{place}.jsonl", records, [])
-    options = ("sequence_length=600", "finetune.max_source_length=400", "finetune.max_target_length=90")
+    options = ("sequence_length=600", "finetune.max_source_length=400", "finetune.pad_source=true")
     whole = run(corpora, "seq2seq", tmp_path / "whole", *options, corpus=tmp_path / "many")
     assert [stage["name"] for stage in whole.report["stages"]].count("merge") == 1
-    assert whole.report["finetune"]["rows_with_source_cut"] == whole.report["rows"] == 34 * 7
+    assert whole.report["finetune"]["answers_with_source_cut"] == whole.report["rows"] == 34 * 7
     assert list(verify(str(whole.folder))) == []
     with pytest.raises(KeyboardInterrupt):
         run(corpora, "seq2seq", tmp_path / "out", *options, corpus=tmp_path / "many", progress=Stops("layout", "start"))
@@ -271,6 +272,44 @@ def test_a_build_of_many_partitions_is_merged_and_goes_on_where_it_stopped(corpo
     again = run(corpora, "seq2seq", tmp_path / "out", *options, corpus=tmp_path / "many", progress=progress)
     assert progress.resumed > 34
     assert again.manifest == whole.manifest
+
+
+@pytest.mark.parametrize("address", ["none", "local"])
+def test_answers_are_packed_as_segments(corpora: Path, tmp_path: Path, address: str) -> None:
+    """Each as it is in a row of its own, none lost; rows are full and do not mix languages."""
+    options = ("sequence_length=192", "finetune.cls=true")
+    apart = run(corpora, "sft", tmp_path / "apart", *options)
+    made = run(corpora, "sft", tmp_path / "packed", *options, "packing=segments", address=address)
+    assert list(verify(str(made.folder))) == []
+    assert made.report["rows"] < made.report["finetune"]["answers"] == apart.report["rows"]
+    assert made.report["padding"] < apart.report["padding"] / 2
+    shards, whole = Shards(str(made.folder)), Shards(str(apart.folder))
+    packed = [sample for place in range(shards.rows) for sample in split_segments(shards.row(place), shards.style)]
+    names = ("input_ids", "target_ids", "loss_mask", "position_ids", "block_position_ids")
+    mine = sorted([sample[name][: sample["length"]].tolist() for name in names] for sample in packed)
+    rows = [whole.row(place) for place in range(whole.rows)]
+    assert mine == sorted([row[name][: row["length"]].tolist() for name in names] for row in rows)
+    languages = {row["document_id"]: row["language"] for row in ledger(made)}
+    for place in range(shards.rows):
+        row = shards.row(place)
+        assert len(row["segment_starts"]) == len(row["document_ids"])
+        assert {languages[identity] for identity in row["document_ids"]} == {
+            made.manifest["languages"][row["language"]]
+        }
+
+
+def test_packing_needs_cls_and_takes_no_choices(corpora: Path, tmp_path: Path) -> None:
+    for task, option in (("sft", "finetune.cls=false"), ("cloze", "finetune.cls=true")):
+        with pytest.raises(ConfigError, match="packing segments"):
+            run(corpora, task, tmp_path / "out", option, "packing=segments")
+
+
+def test_many_equal_records_stay_and_leave_other_ranges_empty(corpora: Path, tmp_path: Path) -> None:
+    write(tmp_path / "equal" / "a.jsonl", [{"prompt": "q", "response": "a"}] * 3000, [])
+    made = run(corpora, "sft", tmp_path / "out", "sequence_length=512", corpus=tmp_path / "equal")
+    assert made.report["rows"] == 3000
+    assert len({Shards(str(made.folder)).row(place)["sample_id"] for place in (0, 1, 2998, 2999)}) == 4
+    assert list(verify(str(made.folder))) == []
 
 
 def test_a_causal_build_learns_the_answer_alone(corpora: Path, tmp_path: Path) -> None:
@@ -320,7 +359,7 @@ def test_streams_give_rows_and_choices(built: dict[str, Built]) -> None:
 def test_the_examples_build(corpora: Path, tmp_path: Path, recipe: str, name: str, outcomes: dict[str, int]) -> None:
     made = run(corpora, recipe, tmp_path / "out", corpus=EXAMPLES / f"{name}.jsonl")
     assert made.report["outcomes"] == outcomes
-    assert made.report["finetune"]["rows_with_target_cut"] == 0
+    assert made.report["finetune"]["answers_with_target_cut"] == 0
     assert list(verify(str(made.folder))) == []
 
 

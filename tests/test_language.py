@@ -1,12 +1,11 @@
 """Scripts are counted as Unicode says, languages are told apart, and every engine gives the same answer always."""
 
-import json
 import unicodedata
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from corpora import SHARED
+from corpora import labelled_texts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -263,21 +262,13 @@ def test_an_unknown_engine_is_named_with_the_nearest() -> None:
         identify(["x"], "fastext")
 
 
-def labelled() -> list[dict[str, str]]:
-    path = SHARED / "language" / "labelled.jsonl"
-    if not path.exists():
-        pytest.skip(f"no labelled texts at {path}")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines][::4]
-
-
 def test_labelled_texts_fall_into_their_classes() -> None:
     """zh, en and other; Cantonese counts as Chinese."""
 
     def class_of(language: str) -> str:
         return "zh" if language[:2] == "zh" or language == "yue" else "en" if language == "en" else "other"
 
-    rows = labelled()
+    rows = labelled_texts()
     right = [
         class_of(g.language) == class_of(r["lang"])
         for g, r in zip(identify([r["text"] for r in rows]), rows, strict=True)
@@ -294,7 +285,7 @@ def test_labelled_texts_fall_into_their_classes() -> None:
 
 
 def test_labelled_chinese_falls_into_its_variant() -> None:
-    rows = [row for row in labelled() if row["lang"] in {"zh-hans", "zh-hant"}]
+    rows = [row for row in labelled_texts() if row["lang"] in {"zh-hans", "zh-hant"}]
     guesses = identify([row["text"] for row in rows])
 
     assert np.mean([f"zh-{g.variant}" == row["lang"] for g, row in zip(guesses, rows, strict=True)]) >= 0.99

@@ -20,8 +20,10 @@ from glmdata.infilling.spans import span_keys
 from glmdata.infilling.style import Style
 from glmdata.kernels import njit
 
-__all__ = ["Answers", "causal_input", "cloze_input", "decoder_input", "lay_out_answers"]
+__all__ = ["Answers", "causal_input", "cloze_input", "decoder_input", "lay_out_answers", "pack_rows"]
 
+OPEN_ROWS = 32
+"""Rows looked at for room. Dialogues of 130 tokens leave of rows of 512 18 % empty with 1, 5.6 with 8, 5.2 with 32."""
 Ids: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
 
 
@@ -87,6 +89,33 @@ def _lay_out(answers, closed, keys, style, pages, lengths):  # type: ignore[no-u
         for i in range(context_length, context_length + answers.silent[row]):
             page.loss_mask[i] = 0
         lengths[0, row], lengths[1, row] = context_length, length
+
+
+def pack_rows(
+    pages: Page, lengths: NDArray[np.integer[Any]], groups: NDArray[np.integer[Any]], pad: int
+) -> tuple[Page, NDArray[np.int64], NDArray[np.int64]]:
+    """Several finished rows one behind the other in one, as segments: (pages [P, L], row [R], start [R]).
+
+    Each goes to the first of the last OPEN_ROWS rows of its group that has room. `lengths` and `groups` are [R].
+    """
+    count, width = pages.input_ids.shape
+    row, start, filled = np.zeros(count, np.int64), np.zeros(count, np.int64), list[int]()
+    open_rows: dict[int, list[int]] = {}
+    for place, (length, group) in enumerate(zip(lengths.tolist(), groups.tolist(), strict=True)):
+        mine = open_rows.setdefault(group, [])
+        found = next((number for number in mine if filled[number] + length <= width), len(filled))
+        if found == len(filled):
+            filled.append(0)
+            mine.append(found)
+            del mine[:-OPEN_ROWS]
+        row[place], start[place] = found, filled[found]
+        filled[found] += length
+    packed = Page(*(np.zeros((len(filled), width), column.dtype) for column in pages))
+    packed.input_ids[...] = pad
+    for place, (number, at, length) in enumerate(zip(row.tolist(), start.tolist(), lengths.tolist(), strict=True)):
+        for name in Page._fields:
+            getattr(packed, name)[number, at : at + length] = getattr(pages, name)[place, :length]
+    return packed, row, start
 
 
 def cloze_input(

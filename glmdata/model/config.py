@@ -109,6 +109,14 @@ class GLMConfig:
                 f"give the model max_positions of at least {sequence_length}, or build with a shorter sequence_length"
             )
 
+    def check_tokenizer(self, vocabulary_size: int) -> None:
+        """Whether there is a row for every id of a tokenizer. Raises ConfigError."""
+        if vocabulary_size > self.vocabulary_size:
+            raise ConfigError(
+                f"the tokenizer has {vocabulary_size} ids, the model {self.vocabulary_size}; "
+                "give the tokenizer that the model was trained with"
+            )
+
     def _check(self) -> None:
         for name in ("num_layers", "hidden_size", "num_heads", "vocabulary_size", "max_positions", "inner_size"):
             value, least = getattr(self, name), 0 if name == "inner_size" else 1

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from glmdata.errors import ConfigError
 from glmdata.text import latin
 from glmdata.text.chinese import variant_names
+from glmdata.text.english import surely_english
 from glmdata.text.lid176 import Excerpts, predict
 from glmdata.text.scripts import SCRIPTS, letter_counts, script_counts
 
@@ -116,8 +117,8 @@ def identify_array(texts: pa.StringArray, engine: str | Engine = "scripts") -> G
 
 def identify_columns(texts: pa.StringArray, engine: str | Engine = "scripts") -> LanguageColumns:
     """As `identify_array`, with the shares and the variants of Chinese beside it."""
-    languages, scores = identify_array(texts, engine)
     counts, variant_counts = letter_counts(texts)
+    languages, scores = _by_script(texts, counts) if engine == "scripts" else identify_array(texts, engine)
     codes = np.array(languages, dtype=object)
     own = np.zeros(len(languages), np.int64)
     for language in dict.fromkeys(languages):
@@ -185,41 +186,49 @@ def _columns_of(language: str) -> list[int]:
 
 
 _EXCERPT_BYTES, _LONGER_EXCERPT_BYTES = 300, 700
+_MOSTLY = 0.75  # least share of Latin letters where English words decide: other texts hold a second language
 _UNSURE = 0.8  # below it a longer text is looked at again, at greater length
 
 
 class ScriptsEngine:
-    """Scripts first; fastText only among the languages that share one.
+    """Scripts first; English by its words; fastText only among the languages that share a script.
 
     The score of a language with its own script is the weighted share of that script in the letters, else that share
-    times fastText's probability or, for short Latin text, that of `glmdata.text.latin`.
+    times fastText's probability or, for short Latin text, that of `glmdata.text.latin`; of English that its words
+    settle (`glmdata.text.english`) that share.
     """
 
     def identify(self, texts: pa.StringArray) -> Guesses:
         """See `Engine`."""
-        counts = script_counts(texts)
-        weighted = counts * _LETTER_WEIGHTS
-        han, kana = weighted[:, :1], weighted[:, 1:3].sum(axis=1, keepdims=True)
-        groups = np.concatenate([han + kana, weighted[:, 3:]], axis=1)  # column 0: Chinese or Japanese; c: script c + 2
-        winners = groups.argmax(axis=1)
-        scores = groups.max(axis=1) / np.maximum(groups.sum(axis=1), 1)
-        kana_count = counts[:, 1:3].sum(axis=1)
-        japanese = kana_count >= np.maximum(_KANA_SHARE * (kana_count + counts[:, 0]), 1)
+        return _by_script(texts, script_counts(texts))
 
-        names = np.array(["", *(_LANGUAGE_OF_SCRIPT.get(script, "") for script in SCRIPTS[3:])], dtype=object)
-        languages = names[winners]
-        languages[winners == 0] = np.where(japanese[winners == 0], "ja", "zh")
-        languages[groups.max(axis=1) == 0] = UNDETERMINED
-        shared = np.flatnonzero(languages == "")
-        if len(shared):
-            excerpts = Excerpts(texts)
-            for i in shared.tolist():
-                script = SCRIPTS[winners[i] + 2]
-                languages[i], probability = _among(script, excerpts.letters(i, _EXCERPT_BYTES))
-                if probability < _UNSURE and excerpts.num_bytes(i) > 2 * _EXCERPT_BYTES:
-                    languages[i], probability = _among(script, excerpts.letters(i, _LONGER_EXCERPT_BYTES))
-                scores[i] *= probability
-        return languages.tolist(), scores.astype(np.float32)
+
+def _by_script(texts: pa.StringArray, counts: NDArray[np.int64]) -> Guesses:
+    """What `ScriptsEngine` answers, given `script_counts`."""
+    weighted = counts * _LETTER_WEIGHTS
+    han, kana = weighted[:, :1], weighted[:, 1:3].sum(axis=1, keepdims=True)
+    groups = np.concatenate([han + kana, weighted[:, 3:]], axis=1)  # column 0: Chinese or Japanese; c: script c + 2
+    winners = groups.argmax(axis=1)
+    scores = groups.max(axis=1) / np.maximum(groups.sum(axis=1), 1)
+    kana_count = counts[:, 1:3].sum(axis=1)
+    japanese = kana_count >= np.maximum(_KANA_SHARE * (kana_count + counts[:, 0]), 1)
+
+    names = np.array(["", *(_LANGUAGE_OF_SCRIPT.get(script, "") for script in SCRIPTS[3:])], dtype=object)
+    languages = names[winners]
+    languages[winners == 0] = np.where(japanese[winners == 0], "ja", "zh")
+    languages[groups.max(axis=1) == 0] = UNDETERMINED
+    latin_rows = np.flatnonzero((winners == SCRIPTS.index("latin") - 2) & (scores >= _MOSTLY))
+    languages[latin_rows[surely_english(texts, latin_rows)]] = "en"
+    shared = np.flatnonzero(languages == "")
+    if len(shared):
+        excerpts = Excerpts(texts)
+        for i in shared.tolist():
+            script = SCRIPTS[winners[i] + 2]
+            languages[i], probability = _among(script, excerpts.letters(i, _EXCERPT_BYTES))
+            if probability < _UNSURE and excerpts.num_bytes(i) > 2 * _EXCERPT_BYTES:
+                languages[i], probability = _among(script, excerpts.letters(i, _LONGER_EXCERPT_BYTES))
+            scores[i] *= probability
+    return languages.tolist(), scores.astype(np.float32)
 
 
 def _among(script: str, letters: str) -> tuple[str, float]:

@@ -160,6 +160,21 @@ class Tokenizer:
             for text, whole, ids in zip(texts, plain, encoded, strict=True)
         ]
 
+    def encode_inside(self, text: str) -> npt.NDArray[np.int32]:
+        """Ids of a text that goes on behind other tokens: no space is put before it, as some models do at a start."""
+        if not self.prefix_bytes or not text:
+            return self.encode([text])[0]
+        if text[0] == " " and text.strip():  # models that remove white space take it for a start and would drop it
+            return self.encode([text[1:]])[0]
+        return np.concatenate(
+            [
+                np.array(self._space_sign_ids, np.int32)
+                if processor is None
+                else self._inner_processor.encode(part, out_type="numpy", num_threads=1)
+                for processor, part in self._parts(text)
+            ]
+        )
+
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
         """Text of ids; special tokens appear by their spelling."""
         spelled = {self.special.by_role()[role]: text for role, text in SPECIAL_TEXTS.items()}

@@ -1,0 +1,117 @@
+"""A model in a folder: model.safetensors, config.json, tokenizer.model.
+
+The folder is written beside its place and renamed when it is whole, so that a killed process leaves either a checkpoint
+or none. Nothing in it can run code.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from glmdata.errors import ConfigError, InputError
+from glmdata.model.config import GLMConfig
+from glmdata.model.glm import GLM
+from glmdata.model.quantize import quantize_model, quantized_bits
+from glmdata.model.reference import load_weights, read_tensors
+from glmdata.storage import storage_errors, whole_folder
+from glmdata.tokenization import Tokenizer
+
+__all__ = ["Checkpoint", "load_pretrained", "read_config", "save_pretrained", "write_checkpoint"]
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
+
+
+class Checkpoint(NamedTuple):
+    """What a folder holds."""
+
+    model: GLM
+    """In evaluation mode."""
+    tokenizer: Tokenizer | None
+    """None where the folder has none."""
+
+
+def save_pretrained(model: GLM, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    """Write a new folder with a model, quantised or not, and its tokenizer.
+
+    Raises:
+        BuildExistsError: the folder is there already.
+        ConfigError: the tokenizer has more ids than the model.
+        StorageError: it cannot be written.
+    """
+    with whole_folder(Path(folder)) as beside:
+        write_checkpoint(model, beside, tokenizer)
+
+
+def write_checkpoint(model: GLM, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+    """The same files into a folder that is there; for those who put more beside them inside a `whole_folder`."""
+    from safetensors.torch import save_file
+
+    if tokenizer is not None:
+        model.config.check_tokenizer(tokenizer.vocabulary_size)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    found = {"format_version": FORMAT_VERSION, "bits": quantized_bits(model), "model": model.config.as_json()}
+    with storage_errors("writing"):
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        (folder / CONFIG).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        if tokenizer is not None:
+            (folder / TOKENIZER).write_bytes(tokenizer.model)
+
+
+def load_pretrained(
+    folder: str | Path, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        device: where the model is to be; None: the default device.
+        dtype: of its weights; None: as they were saved.
+
+    Raises:
+        InputError: a file is missing or damaged.
+        ConfigError: the files do not fit each other.
+    """
+    folder = Path(folder)
+    config, bits = read_config(folder)
+    model = GLM(config, device="meta")
+    if bits:
+        quantize_model(model, bits)
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder}: no {WEIGHTS}; give the folder of a checkpoint")
+    tensors = read_tensors(folder / WEIGHTS)
+    load_weights(model, tensors, str(folder / WEIGHTS), assign=True)
+    if dtype is not None:
+        for parameter in model.parameters():  # not the buffers: quantised weights and their scales stay what they are
+            parameter.data = parameter.data.to(dtype)
+    model.to(torch.get_default_device() if device is None else device).eval()
+    tokenizer = None
+    if (folder / TOKENIZER).is_file():
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        model.config.check_tokenizer(tokenizer.vocabulary_size)
+    return Checkpoint(model, tokenizer)
+
+
+def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
+    """A checkpoint's configuration and the bits of its weights, 0 if they are not quantised.
+
+    Raises InputError and ConfigError as `load_pretrained`.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        found: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
+        raise InputError(f"{path}: not the configuration of a checkpoint of this version of glmdata")
+    bits, fields = found.get("bits", 0), found.get("model")
+    if bits not in (0, 4, 8) or not isinstance(fields, dict):
+        raise InputError(f"{path}: no fields of a model, or bits that are none of 0, 4, 8")
+    try:
+        return GLMConfig.from_json(fields), bits
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
