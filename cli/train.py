@@ -1,12 +1,13 @@
 """`glmdata train`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from glmdata.cli.options import json_option
+from glmdata.cli.options import address_option, json_option
 
 __all__ = ["command"]
 
@@ -22,6 +23,9 @@ __all__ = ["command"]
 )
 @click.option("--holdout", type=click.IntRange(min=0), default=0, metavar="ROWS", help="Rows kept for evaluation.")
 @click.option("--evaluation", metavar="DIR|URI", help="Another build to evaluate on.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Ray actors.")
+@click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs of each Ray actor.")
+@address_option
 @click.option("--list", "listing", is_flag=True, help="Print all settings with what they mean, and stop.")
 @json_option
 def command(
@@ -33,13 +37,17 @@ def command(
     overrides: tuple[str, ...],
     holdout: int,
     evaluation: str | None,
+    workers: int,
+    gpus: float,
+    address: str,
     listing: bool,
     as_json: bool,
 ) -> None:
     """Train a GLM on a finished build, from the newest checkpoint in RUN on.
 
     The same command goes on after any interruption, with the losses that it would have had without. RUN gets
-    checkpoints/, metrics.jsonl and curve.png. Under torchrun each process trains on its part of every batch.
+    checkpoints/, metrics.jsonl and curve.png. With --workers, or under torchrun, each process trains on its part of
+    every batch; batch_size is that of one of them.
     """
     from rich.console import Console
 
@@ -68,7 +76,13 @@ def command(
         if line["step"] % every == 0 or line["step"] in (1, settings.steps) or "evaluation" in line:
             console.print(_told(line, settings.steps), highlight=False)
 
-    line = train(options, report)
+    if workers > 1:
+        from glmdata.pipelines.train import train_on_ray
+
+        where = address if address not in ("auto", "none") else os.environ.get("RAY_ADDRESS") or "local"
+        line = train_on_ray(options, workers, where, gpus=gpus, report=report)
+    else:
+        line = train(options, report)
     if not line:
         console.print(f"{out} has been trained to step {settings.steps} already")
         return

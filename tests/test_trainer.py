@@ -13,6 +13,7 @@ from corpora import write_corpus
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
 from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
+from glmdata.pipelines.train import train_on_ray  # noqa: E402
 from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
 from glmdata.training.metrics import draw_curve, read_metrics  # noqa: E402
 from glmdata.training.run import RunOptions, train  # noqa: E402
@@ -150,6 +151,20 @@ def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path, paral
     run_together(command, tmp_path / "two", "batch_size=2", parallel)
     again = load_part(newest, "model")
     assert all(torch.equal(again[name], tensor) for name, tensor in load_part(tmp_path / "aside", "model").items())
+
+
+def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: Path) -> None:
+    given = {"model": {"dropout": 0.0}, "epsilon": 1e-4, "steps": 4}
+    train(options(shards, tmp_path / "one", batch_size=4, **given))
+    lines: list[dict] = []
+    two = options(shards, tmp_path / "two", batch_size=2, **given)
+    last = train_on_ray(two, 2, "local", report=lines.append)
+    alone, both = told(tmp_path / "one"), told(tmp_path / "two")
+    assert [line["loss"] for line in alone] == pytest.approx([line["loss"] for line in both], abs=1e-5)
+    assert lines == read_metrics(tmp_path / "two")
+    assert lines[-1] == last
+    with pytest.raises(ConfigError, match="begun with"):
+        train_on_ray(options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9}), 2, "local")
 
 
 def run_alone(command: list[str], out: Path, batch: str) -> None:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glmdata.errors import ConfigError
-from glmdata.storage import storage_errors, sync_file, sync_folder
+from glmdata.storage import storage_errors, whole_folder
 
-__all__ = ["checkpoints", "load_part", "read_json", "read_state", "save_checkpoint"]
+__all__ = ["checkpoints", "load_part", "read_state", "save_checkpoint"]
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -42,48 +42,36 @@ def save_checkpoint(
     tokenizer: bytes,
     keep: int,
 ) -> Path:
-    """Write a checkpoint under another name, sync it, rename it into place; then remove all but the `keep` newest.
+    """Write a checkpoint beside its place and rename it when it is whole; then remove all but the `keep` newest.
 
     `texts` are JSON files by name, config.json and state.json among them. Raises StorageError.
     """
+    folder = run / "checkpoints" / f"step-{step:08d}"
     with storage_errors("writing a checkpoint"):
-        folder = run / "checkpoints" / f"step-{step:08d}"
-        beside = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        folder.parent.mkdir(exist_ok=True)
+        if folder.exists():  # of a run that ended behind it, with a state that could not be used
+            shutil.rmtree(folder)
+    with whole_folder(folder) as beside:
         for name, tensors in (("model", model), ("optimizer", optimizer)):
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, beside / f"{name}.safetensors")
         for name, content in texts.items():
             (beside / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
         (beside / "tokenizer.model").write_bytes(tokenizer)
-        for path in sorted(beside.iterdir()):
-            sync_file(path)
-        sync_folder(beside)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
-        sync_folder(folder.parent)
+    with storage_errors("removing a checkpoint"):
         for _, old in checkpoints(run)[:-keep]:
             shutil.rmtree(old)
     return folder
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a checkpoint. Raises ConfigError where it is none."""
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """state.json of a checkpoint. Raises ConfigError where it is none."""
+    path = checkpoint / "state.json"
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; remove its folder to go on from another") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} is no JSON object; remove its folder to go on from another")
-    return found
-
-
-def read_state(checkpoint: Path) -> dict[str, Any]:
-    """state.json of a checkpoint. Raises ConfigError where it is none."""
-    found = read_json(checkpoint / "state.json")
-    if not isinstance(found.get("step"), int):
-        raise ConfigError(f"{checkpoint}/state.json says no step; remove the folder to go on from another")
+    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+        raise ConfigError(f"{path} says no step; remove its folder to go on from another")
     return found
 
 

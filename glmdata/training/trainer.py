@@ -19,12 +19,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model import GLM
+from glmdata.model.checkpoint import config_json, read_config
 from glmdata.model.loss import INPUTS, token_losses
 from glmdata.model.rotary import one_row
 from glmdata.randomness import purpose_key
 from glmdata.shards.manifest import Manifest
 from glmdata.streaming import ShardStream
-from glmdata.training.checkpoint import checkpoints, load_part, read_json, read_state, save_checkpoint
+from glmdata.training.checkpoint import checkpoints, load_part, read_state, save_checkpoint
 from glmdata.training.distributed import World, sum_over
 from glmdata.training.losses import LossSums
 from glmdata.training.metrics import Metrics
@@ -166,7 +167,7 @@ class Trainer:
             },
             "scaler": self.scaler.state_dict(),
         }
-        texts = {"config.json": self.plain.config.as_json(), "state.json": state}
+        texts = {"config.json": config_json(self.plain.config), "state.json": state}
         return save_checkpoint(
             self.run,
             self.step,
@@ -280,7 +281,7 @@ class Trainer:
 
     def _check(self, state: dict[str, Any], checkpoint: Path) -> None:
         """Settings that decide the losses must be those of the checkpoint."""
-        config, was = self.plain.config.as_json(), read_json(checkpoint / "config.json")
+        config, was = self.plain.config.as_json(), read_config(checkpoint)[0].as_json()
         for name in config:
             if config[name] != was.get(name):
                 raise ConfigError(
