@@ -24,6 +24,7 @@ _COMMANDS = {
     "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, verification.",
     "recipe": "Print a recipe with all its settings.",
+    "train": "Train a GLM on a finished build.",
     "tokenizer": "Train a tokenizer, or look into one.",
     "why": "Show what happened to one document, stage by stage.",
 }

@@ -18,7 +18,7 @@ from glmdata.model.reference import load_weights, read_tensors
 from glmdata.storage import storage_errors, whole_folder
 from glmdata.tokenization import Tokenizer
 
-__all__ = ["Checkpoint", "load_pretrained", "read_config", "save_pretrained", "write_checkpoint"]
+__all__ = ["Checkpoint", "config_json", "load_pretrained", "read_config", "save_pretrained", "write_checkpoint"]
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
@@ -52,12 +52,17 @@ def write_checkpoint(model: GLM, folder: Path, tokenizer: Tokenizer | None = Non
     if tokenizer is not None:
         model.config.check_tokenizer(tokenizer.vocabulary_size)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    found = {"format_version": FORMAT_VERSION, "bits": quantized_bits(model), "model": model.config.as_json()}
+    found = config_json(model.config, quantized_bits(model))
     with storage_errors("writing"):
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         (folder / CONFIG).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
         if tokenizer is not None:
             (folder / TOKENIZER).write_bytes(tokenizer.model)
+
+
+def config_json(config: GLMConfig, bits: int = 0) -> dict[str, Any]:
+    """What config.json of a checkpoint holds."""
+    return {"format_version": FORMAT_VERSION, "bits": bits, "model": config.as_json()}
 
 
 def load_pretrained(
