@@ -44,8 +44,6 @@ def config_of(options: RunOptions, shards: Shards) -> GLMConfig:
     fitting = {"vocabulary_size": -(-size // VOCABULARY_UNIT) * VOCABULARY_UNIT, "max_positions": length}
     config = preset(options.preset, **{**fitting, **options.model})
     config.check_rows(size, length)
-    if shards.manifest.segments and config.positions == "rotary-1d":
-        raise ConfigError(f"{shards.folder} packs segments, which a model with rotary-1d positions cannot tell apart")
     return config
 
 

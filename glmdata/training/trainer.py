@@ -20,8 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model import GLM
 from glmdata.model.checkpoint import config_json, read_config
-from glmdata.model.loss import INPUTS, token_losses
-from glmdata.model.rotary import one_row
+from glmdata.model.loss import model_inputs, token_losses
 from glmdata.randomness import purpose_key
 from glmdata.shards.manifest import Manifest
 from glmdata.streaming import ShardStream
@@ -81,7 +80,8 @@ class Trainer:
         """
         self.settings, self.run, self.world, self.tokenizer = settings, run, world, tokenizer
         self.languages = list(manifest.languages)
-        self.gmask_id = manifest.tokenizer.special_tokens["gmask"]
+        one_row = model.config.positions == "rotary-1d"
+        self.gmask_id = manifest.tokenizer.special_tokens["gmask"] if one_row else None
         self.stream, self.evaluation, self.report = stream, evaluation, report
         self.step = 0
         self.plain = model
@@ -210,9 +210,7 @@ class Trainer:
     def _losses(self, batch: Batch, sums: LossSums) -> Tensor:
         """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
         chosen = batch["loss_mask"] != 0
-        inputs = {name: batch[name] for name in INPUTS if name in batch}
-        if self.plain.config.positions == "rotary-1d":
-            inputs["position_ids"] = one_row(batch["position_ids"], batch["input_ids"], self.gmask_id)
+        inputs = model_inputs(batch, self.gmask_id)
         losses = token_losses(self.model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
         weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
         sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
