@@ -33,7 +33,12 @@ __all__ = ["command"]
     help="With [MASK], [sMASK] or [gMASK] where text is wanted. Repeat it; - reads one from stdin.",
 )
 @click.option("--chat", is_flag=True, help="Answer lines of stdin, in ChatGLM's rounds.")
-@click.option("--cls/--no-cls", "cls", default=None, help="Whether prompts begin with [CLS]. Default: but in chats.")
+@click.option(
+    "--cls/--no-cls",
+    "cls",
+    default=None,
+    help="Whether [CLS] and eos stand around a prompt. Default: yes, in chats no.",
+)
 @click.option("--tokenizer", type=click.Path(path_type=Path), metavar="FILE.model", help="If DIR has none.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Of each blank.")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0: the likeliest; above 0: drawn.")
@@ -65,7 +70,12 @@ def command(
     """
     if chat == bool(prompts):
         raise click.UsageError("give --prompt TEXT or --chat")
-    from glmdata.model.decoding import Decoding
+    try:
+        import safetensors  # noqa: F401
+
+        from glmdata.model.decoding import Decoding
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None
 
     settings["num_beams"] = settings.pop("beams")
     decoding = Decoding(**settings)
@@ -78,21 +88,11 @@ def command(
 
 
 def _load(folder: Path, tokenizer: Path | None, bits: str | None, device: str) -> "tuple[GLM, Tokenizer]":
-    try:
-        import torch
-
-        from glmdata.model.checkpoint import load_pretrained
-        from glmdata.model.quantize import quantize_model
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None
+    from glmdata.model.checkpoint import load_pretrained
+    from glmdata.model.quantize import quantize_model
     from glmdata.tokenization import Tokenizer
 
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(f"--device {device}: there is no such device here") from None
-    model, found = load_pretrained(folder, device=place)
+    model, found = load_pretrained(folder, device=device)
     found = found if tokenizer is None else Tokenizer.load(tokenizer)
     if found is None:
         raise InputError(f"{folder}: no tokenizer.model; give the model's with --tokenizer")

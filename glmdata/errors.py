@@ -8,6 +8,7 @@ GlmdataError
 |-- BuildRunningError     another process is building into the same folder
 |-- TaskFailedError       a piece of work failed in spite of retries
 |-- ClusterError          the Ray cluster cannot be reached or was lost
+|-- TrainingError         a training run cannot go on
 |-- DocumentNotFoundError no record of a build has this name, or several have
 `-- ShardError            a finished build cannot be read as one
     |-- ShardCorruptError         bytes differ from what the manifest says
@@ -29,6 +30,7 @@ __all__ = [
     "ShardError",
     "StorageError",
     "TaskFailedError",
+    "TrainingError",
 ]
 
 
@@ -62,6 +64,10 @@ class TaskFailedError(GlmdataError):
 
 class ClusterError(GlmdataError):
     """The Ray cluster cannot be reached or was lost."""
+
+
+class TrainingError(GlmdataError):
+    """A training run cannot go on."""
 
 
 class DocumentNotFoundError(GlmdataError, LookupError):

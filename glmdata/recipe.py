@@ -7,10 +7,11 @@ of `glm.yaml`. Keys that do not exist are refused with the nearest one that does
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -49,9 +50,14 @@ __all__ = [
     "describe_difference",
     "differences",
     "load_recipe",
+    "parse_fields",
+    "read_settings",
     "recipe_names",
     "render_recipe",
+    "render_settings",
 ]
+
+S = TypeVar("S", bound=Section)
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -122,9 +128,14 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
+def render_settings(settings: Section) -> str:
+    """Settings as YAML, each with what it means and may be as a comment."""
+    return "\n".join(_rendered(settings, "")) + "\n"
+
+
 def render_recipe(recipe: Recipe) -> str:
     """The recipe as YAML that `load_recipe` reads, each setting with what it means and may be as a comment."""
-    return "\n".join(_rendered(recipe, "")) + "\n"
+    return render_settings(recipe)
 
 
 def _rendered(section: Section, indent: str) -> Iterator[str]:
@@ -165,6 +176,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 takes 4e-4 for a word, as it has no point; learning rates are written so.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
+)
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that come with glmdata."""
     folder = resources.files("glmdata.pipelines") / "recipes"
@@ -178,14 +195,22 @@ def load_recipe(name: str = "glm", overrides: Sequence[str] = (), *, seed: int |
     """
     source, text = _recipe_text(name)
     settings = _parse(source, text)
+    return read_settings(Recipe, source, settings, overrides, {} if seed is None else {"seed": seed})
+
+
+def read_settings(
+    kind: type[S], source: str, settings: dict[str, Any], overrides: Sequence[str], last: Mapping[str, Any]
+) -> S:
+    """Settings of a kind from `settings`, `key.path=value` overrides and, before all else, `last`.
+
+    Raises ConfigError naming `source` and the key.
+    """
     for override in overrides:
         _override(settings, override)
-    if seed is not None:
-        settings["seed"] = seed
     try:
-        return Recipe.model_validate(settings)
+        return kind.model_validate(settings | dict(last))
     except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from None
+        raise ConfigError(_explain(error, source, kind)) from None
 
 
 def _recipe_text(name: str) -> tuple[str, str]:
@@ -225,26 +250,34 @@ def _yaml_problem(error: Exception) -> str:
     return f": {' '.join(str(error).split())[:200]}"
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
+def _override(settings: dict[str, Any], override: str, option: str = "--set") -> None:
     path, equals, value = override.partition("=")
     if not equals or not path:
-        raise ConfigError(f"--set {override}: give key=value, for example --set sequence_length=1024")
+        raise ConfigError(f"{option} {override}: give key=value")
     *sections, key = path.split(".")
     target = settings
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is a value, not a section of the recipe")
-    target[key] = _parse(f"--set {override}", f"value: {value}")["value"]
+            raise ConfigError(f"{option} {override}: {section} is a value, not a section")
+    target[key] = _parse(f"{option} {override}", f"value: {value}")["value"]
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def parse_fields(option: str, fields: Sequence[str]) -> dict[str, Any]:
+    """Fields from `key=value`, as a command got them after `option`; values are YAML. Raises ConfigError."""
+    found: dict[str, Any] = {}
+    for field in fields:
+        _override(found, field, option)
+    return found
+
+
+def _explain(error: ValidationError, source: str, kind: type[Section]) -> str:
     """One line for the first of what pydantic found."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = dict(_keys(Recipe))
+        known = dict(_keys(kind))
         hint = difflib.get_close_matches(where, known, 1, 0.5) or [
             k for k in known if k.split(".")[-1] == where.split(".")[-1]
         ]

@@ -11,7 +11,8 @@ import pytest
 
 from glmdata.randomness import purpose_key
 
-DATA = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+SHARED = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+"""Data that is not part of this repository; tests that need it skip where it is absent."""
 
 _ZH = (
     "春天的河水慢慢变暖",
@@ -89,7 +90,7 @@ def write_corpus(folder: Path, documents: int = 60) -> None:
 
 def labelled_texts() -> list[dict[str, str]]:
     """Every fourth text with its language, from the data beside the repository."""
-    path = DATA / "language" / "labelled.jsonl"
+    path = SHARED / "language" / "labelled.jsonl"
     if not path.exists():
         pytest.skip(f"no labelled texts at {path}; set GLMDATA_SHARED_DATA")
     with path.open(encoding="utf-8") as lines:

@@ -1,12 +1,11 @@
 """Small GLMs for tests: the golden ones of the originals, and ones with weights that every term shows in."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from corpora import SHARED
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 pytest.importorskip("safetensors", reason="safetensors is not installed: pip install 'glmdata[train]'")
@@ -15,7 +14,7 @@ from glmdata.infilling.layout import lay_out  # noqa: E402
 from glmdata.model import GLM, GLMConfig  # noqa: E402
 from glmdata.tokenization import SpecialTokens  # noqa: E402
 
-GOLDEN = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "golden"
+GOLDEN = SHARED / "golden"
 SPECIAL = SpecialTokens.above(90)
 IDS = {"mask_id": SPECIAL.mask, "sop_id": SPECIAL.sop, "eop_id": SPECIAL.eop}
 FAMILY = ("learned-2d", "rotary-2d", "rotary-1d")

@@ -5,7 +5,6 @@ import gzip
 import io
 import itertools
 import json
-import os
 import re
 import struct
 import tracemalloc
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from corpora import SHARED
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ from glmdata.recipe import CorpusSettings
 
 SETTINGS = CorpusSettings()
 SMALL = CorpusSettings(max_record_bytes=1024)
-CORPUS = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "corpus"
+CORPUS = SHARED / "corpus"
 KEPT, QUARANTINED, EMPTY = Outcome.KEPT, Outcome.QUARANTINED, Outcome.EMPTY
 
 

@@ -326,6 +326,7 @@ def test_a_causal_build_learns_the_answer_alone(corpora: Path, tmp_path: Path) -
 
 def test_streams_give_rows_and_choices(built: dict[str, Built]) -> None:
     torch = pytest.importorskip("torch")
+    from glmdata.shards.schema import OBJECTIVES
     from glmdata.streaming import ShardStream
 
     stream = ShardStream(built["cloze"].folder, batch_size=8, epochs=1, choices=True)
@@ -339,7 +340,9 @@ def test_streams_give_rows_and_choices(built: dict[str, Built]) -> None:
         assert batch["choice_input_ids"].shape == (8, int(batch["num_choices"].max()), 128)
     assert seen == QUESTIONS
     plain = next(iter(ShardStream(built["sft"].folder, batch_size=4)))
-    assert set(plain) == {"input_ids", "target_ids", "loss_mask", "position_ids", "context_length", "sample_id"}
+    scalars = {"context_length", "sample_id", "objective", "language"}
+    assert set(plain) == {"input_ids", "target_ids", "loss_mask", "position_ids"} | scalars
+    assert (plain["objective"] == OBJECTIVES.index("sft")).all()
     with pytest.raises(ShardError, match="no choices"):
         ShardStream(built["sft"].folder, batch_size=4, choices=True)
     masked_anew = ShardStream(built["sft"].folder, batch_size=64, remask=True)

@@ -128,13 +128,24 @@ def test_text_comes_piece_by_piece_as_it_is_chosen(checkpoint, tokenizer):
     assert all(one.blank == 0 for one in alone)
 
 
+@pytest.mark.parametrize("missing", ["torch", "safetensors"])
+def test_what_is_not_installed_is_named(checkpoint, missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; from glmdata.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "generate", str(checkpoint), "--prompt", "[MASK]"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f'glmdata: {missing} is not installed: pip install "glmdata[train]"\n'
+
+
 def test_wrong_usage_is_told_in_one_line(checkpoint, tmp_path):
     small = tmp_path / "small"
     save_pretrained(small_model(), small)
     cases = [
         ((checkpoint,), 2, "give --prompt TEXT or --chat"),
         ((checkpoint, "--prompt", "no mask"), 1, "put [MASK], [sMASK] or [gMASK] in it"),
-        ((checkpoint, "--prompt", "[MASK]", "--device", "tpu9"), 2, "there is no such device"),
+        ((checkpoint, "--prompt", "[MASK]", "--device", "tpu9"), 2, "device tpu9: there is none of that name here"),
         ((small, "--prompt", "[MASK]"), 1, "no tokenizer.model; give the model's with --tokenizer"),
         ((small, "--prompt", "[MASK]", "--tokenizer", checkpoint / "tokenizer.model"), 2, "ids, the model 100"),
     ]

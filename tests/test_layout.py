@@ -1,17 +1,15 @@
 """lay_out against the original GLM code's golden vectors and against the definition in plain Python."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glmdata.infilling.layout import MAX_SAMPLE_LENGTH, Sample, lay_out
 
-DATA = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 IDS = {"mask_id": 70_001, "sop_id": 70_002, "eop_id": 70_003}
 
 
@@ -51,7 +49,7 @@ def cases(draw):
 
 
 def test_golden_layouts_of_the_original_are_reproduced():
-    path = DATA / "golden" / "data_make_block.json"
+    path = SHARED / "golden" / "data_make_block.json"
     if not path.exists():
         pytest.skip(f"no golden vectors at {path}")
     golden = json.loads(path.read_text("utf-8"))

@@ -1,6 +1,5 @@
 """Signatures against datasketch over the same shingle hashes, and bands against their definition."""
 
-import os
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from corpora import SHARED
 from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ def reference(text: str, num_perm: int, seed: int, size: int = 5) -> list[int]:
 
 
 def shared_data() -> Path:
-    folder = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    folder = SHARED
     if not (folder / "corpus").is_dir():
         pytest.skip(f"no shared corpus at {folder}; set GLMDATA_SHARED_DATA")
     return folder

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from models import FAMILY, GOLDEN, golden, golden_config, small_batch, small_config, small_model, torch
+from models import FAMILY, GOLDEN, IDS, SPECIAL, golden, golden_config, small_batch, small_config, small_model, torch
 
 from glmdata.errors import ConfigError
 from glmdata.model import GLM, PRESETS, GLMConfig, preset
@@ -85,6 +85,73 @@ def test_rotary_positions_in_one_row_are_those_of_the_original():
 
     assert (logits - io["logits_rope_1d"]).abs().max() <= 2e-5
     assert torch.equal(inverse_frequencies(8), io["inv_freq_fp16_rounded"])
+
+
+def by_the_paper(model, ids, positions, context):
+    """GLM-130B as its paper states it, one row: x = LN(alpha x + f(x)), rotations as products of complex numbers."""
+    weights, config = model.state_dict(), model.config
+    half, alpha = config.head_size // 2, math.sqrt(2 * config.num_layers)
+    turns = torch.polar(torch.ones(len(ids), half), positions[:, None] * inverse_frequencies(config.head_size))
+
+    def norm(x, name):
+        deviation = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+        return deviation * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def turn(x):
+        turned = torch.complex(x[:, :half], x[:, half:]) * turns
+        return torch.cat([turned.real, turned.imag], 1)
+
+    x = norm(weights["word_embeddings.weight"][ids], "layers.0.input_layernorm")
+    for layer in range(config.num_layers):
+        at = f"layers.{layer}"
+        parts = linear(x, f"{at}.attention.query_key_value").split(config.head_size, dim=1)
+        mixed = []
+        for head in range(config.num_heads):
+            q, k, v = parts[head], parts[head + config.num_heads], parts[head + 2 * config.num_heads]
+            scores = turn(q) @ turn(k).T / math.sqrt(config.head_size)
+            for row in range(len(ids)):
+                scores[row, max(row + 1, context) :] = -math.inf
+            mixed.append(scores.softmax(1) @ v)
+        x = norm(alpha * x + linear(torch.cat(mixed, 1), f"{at}.attention.dense"), f"{at}.post_attention_layernorm")
+        first, second = linear(x, f"{at}.mlp.dense_h_to_4h").chunk(2, dim=1)
+        inner = first * second * (1 + torch.erf(second / math.sqrt(2))) / 2
+        following = f"layers.{layer + 1}.input_layernorm" if layer + 1 < config.num_layers else "final_layernorm"
+        x = norm(alpha * x + linear(inner, f"{at}.mlp.dense_4h_to_h"), following)
+    return x @ weights["word_embeddings.weight"].T
+
+
+def test_glm_130b_is_as_its_paper_states_it():
+    model, batch = small_model("rotary-1d", num_layers=3), small_batch()
+    logits = model(**inputs_of(batch))
+    for row in range(4):
+        stated = by_the_paper(
+            model, batch["input_ids"][row], batch["position_ids"][row, 0], int(batch["context_length"][row])
+        )
+        assert (logits[row] - stated).abs().max() < 1e-4 * stated.abs().max()
+
+
+def test_one_row_of_positions_is_the_same_in_segments():
+    batch = small_batch(3, 36)
+    ids = batch["input_ids"]
+    ids[1][ids[1] == IDS["mask_id"]] = SPECIAL.gmask
+    alone = one_row(batch["position_ids"], ids, SPECIAL.gmask)
+    assert torch.equal(alone[0], batch["position_ids"][0, 0])
+    counted = batch["position_ids"][1].sum(0)
+    assert torch.equal(alone[1], counted)
+    packed = one_row(
+        batch["position_ids"].transpose(0, 1).reshape(1, 2, -1),
+        ids.reshape(1, -1),
+        SPECIAL.gmask,
+        torch.arange(3).repeat_interleave(36)[None],
+    )
+    assert torch.equal(packed, alone.reshape(1, -1))
+    model = small_model("rotary-1d")
+    expected = batch_loss(model, batch | {"position_ids": alone})
+    assert torch.equal(batch_loss(model, batch, gmask_id=SPECIAL.gmask), expected)
+    assert not torch.equal(batch_loss(model, batch), expected)
 
 
 @pytest.mark.parametrize("positions", FAMILY)

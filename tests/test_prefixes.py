@@ -1,19 +1,18 @@
 """Real builds of one to four languages: after every row, in every shard and over all of them, the ratio holds."""
 
-import os
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from corpora import write_jsonl
+from corpora import SHARED, write_jsonl
 from test_balance import leads
 from test_build import ledger, run
 from test_build_balance import text_rows
 
 from glmdata.pipelines import assemble
 
-CORPUS = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "corpus"
+CORPUS = SHARED / "corpus"
 LETTERS = {
     "en": [*map(chr, range(ord("a"), ord("z") + 1))],
     "ja": [*map(chr, range(0x3042, 0x3080))],

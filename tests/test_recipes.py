@@ -8,7 +8,7 @@ from test_build import Stops
 
 from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.executors import choose_executor
-from glmdata.recipe import load_recipe, recipe_names, render_recipe
+from glmdata.recipe import load_recipe, parse_fields, recipe_names, render_recipe
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
 
@@ -94,3 +94,12 @@ def test_chatglm_6b_has_one_gmask_that_sop_continues(built: dict[str, Built]) ->
         assert (row["position_ids"][context:length] == place).all()
         assert row["block_position_ids"][context:length].tolist() == list(range(1, length - context + 1))
         assert not np.isin(ids[:length], [special["mask"], special["smask"]]).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("4e-4", 4e-4), ("1E3", 1e3), ("-2e0", -2.0), ("1.5e-3", 1.5e-3), ("2.", 2.0), ("e4", "e4")]
+)
+def test_numbers_with_an_exponent_are_numbers(text, value):
+    found = parse_fields("--model", [f"key={text}"])["key"]
+    assert found == value
+    assert type(found) is type(value)

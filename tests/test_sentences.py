@@ -1,21 +1,18 @@
 """Sentence ends: named cases, a plain-Python twin of the kernel, losslessness, and the gold splits where they are."""
 
 import json
-import os
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from corpora import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmdata.text import sentence_rules as rules
 from glmdata.text.sentences import sentence_ends, split_sentences
-
-DATA = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 # The pieces wanted, parted by "|".
 CASES = {
@@ -441,7 +438,7 @@ def test_tables_are_sound() -> None:
 @pytest.mark.parametrize(("language", "floor"), [("en", 0.93), ("zh", 0.996)])
 def test_boundaries_agree_with_the_gold_splits(language: str, floor: float) -> None:
     """F1 over boundaries, counted in characters that are not white space; the end of a text does not count."""
-    path = DATA / "sentences" / f"{language}.jsonl"
+    path = SHARED / "sentences" / f"{language}.jsonl"
     if not path.exists():
         pytest.skip(f"no gold sentences at {path}")
 

@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 import pytest
-from test_layout import DATA
+from corpora import SHARED
 from test_windows import DOCUMENT, ONLY, SENTENCE, SHARED_PAD, TOKEN, Text, article_stream
 
 from glmdata.recipe import ObjectiveWeights
@@ -26,7 +26,7 @@ def figures(rows):
 
 
 def test_token_level_has_the_statistics_of_the_original():
-    path = DATA / "golden" / "data_stats.json"
+    path = SHARED / "golden" / "data_stats.json"
     if not path.exists():
         pytest.skip(f"no golden vectors at {path}")
     wanted = json.loads(path.read_text("utf-8"))["stats"]["bert only"]

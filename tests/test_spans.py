@@ -3,11 +3,10 @@
 import itertools
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +25,6 @@ from glmdata.infilling.spans import (
 from glmdata.randomness import draw_below, draw_key, draw_unit
 from glmdata.recipe import SpanSettings
 
-DATA = Path(os.environ.get("GLMDATA_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 KEYS = st.integers(0, 2**64 - 1).map(np.uint64)
 
 
@@ -50,7 +48,7 @@ def budget(ratio, size):
 
 
 def test_golden_span_places_of_the_original_are_reproduced():
-    path = DATA / "golden" / "data_sample_spans.json"
+    path = SHARED / "golden" / "data_sample_spans.json"
     if not path.exists():
         pytest.skip(f"no golden vectors at {path}")
     cases = json.loads(path.read_text("utf-8"))["cases"]

@@ -62,6 +62,7 @@ def test_batches_hold_the_rows_of_the_build(build):
         assert shapes == {
             "input_ids": (7, LENGTH), "target_ids": (7, LENGTH), "loss_mask": (7, LENGTH),
             "position_ids": (7, 2, LENGTH), "context_length": (7,), "sample_id": (7,),
+            "objective": (7,), "language": (7,),
         }  # fmt: skip
         for place, number in enumerate(numbers([batch])):
             row = random_row(number)

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from corpora import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_layout import DATA
 from test_windows import ONLY, SHARED_PAD, Text, article_stream, documents
 
 from glmdata.infilling.layout import lay_out
@@ -19,7 +19,7 @@ COLUMNS = ("input_ids", "target_ids", "loss_mask", "position_ids", "block_positi
 
 
 def golden(name):
-    path = DATA / "golden" / name
+    path = SHARED / "golden" / name
     if not path.exists():
         pytest.skip(f"no golden vectors at {path}")
     found = json.loads(path.read_text("utf-8"))

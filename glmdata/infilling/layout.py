@@ -236,10 +236,11 @@ def finish_row(tokens, spans, order, objective, closed, sample_id, keys, style, 
     input_ids, target_ids, loss_mask, position_ids, block_position_ids = page
     width = len(input_ids)
     context_length, length = 0, 0
-    segment, start, first = 0, 0, 0
+    # Typed: a literal 0 would have what is called below compiled for it, and once more for what follows.
+    segment, start, first = np.int64(0), np.int64(0), np.int64(0)
     while start < len(tokens):
         end = segment_end(tokens, start, style)
-        last = len(spans)
+        last = np.int64(len(spans))
         if style.apart:
             last = first
             while last < len(spans) and spans[last, 0] < end:

@@ -18,7 +18,7 @@ from glmdata.model.reference import load_weights, read_tensors
 from glmdata.storage import storage_errors, whole_folder
 from glmdata.tokenization import Tokenizer
 
-__all__ = ["Checkpoint", "load_pretrained", "read_config", "save_pretrained", "write_checkpoint"]
+__all__ = ["Checkpoint", "config_json", "load_pretrained", "read_config", "save_pretrained", "write_checkpoint"]
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
@@ -52,12 +52,17 @@ def write_checkpoint(model: GLM, folder: Path, tokenizer: Tokenizer | None = Non
     if tokenizer is not None:
         model.config.check_tokenizer(tokenizer.vocabulary_size)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    found = {"format_version": FORMAT_VERSION, "bits": quantized_bits(model), "model": model.config.as_json()}
+    found = config_json(model.config, quantized_bits(model))
     with storage_errors("writing"):
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         (folder / CONFIG).write_text(json.dumps(found, indent=2) + "\n", "utf-8")
         if tokenizer is not None:
             (folder / TOKENIZER).write_bytes(tokenizer.model)
+
+
+def config_json(config: GLMConfig, bits: int = 0) -> dict[str, Any]:
+    """What config.json of a checkpoint holds."""
+    return {"format_version": FORMAT_VERSION, "bits": bits, "model": config.as_json()}
 
 
 def load_pretrained(
@@ -72,9 +77,10 @@ def load_pretrained(
 
     Raises:
         InputError: a file is missing or damaged.
-        ConfigError: the files do not fit each other.
+        ConfigError: the files do not fit each other, or there is no such device.
     """
     folder = Path(folder)
+    place = _device(device)
     config, bits = read_config(folder)
     model = GLM(config, device="meta")
     if bits:
@@ -86,7 +92,7 @@ def load_pretrained(
     if dtype is not None:
         for parameter in model.parameters():  # not the buffers: quantised weights and their scales stay what they are
             parameter.data = parameter.data.to(dtype)
-    model.to(torch.get_default_device() if device is None else device).eval()
+    model.to(place).eval()
     tokenizer = None
     if (folder / TOKENIZER).is_file():
         tokenizer = Tokenizer.load(folder / TOKENIZER)
@@ -115,3 +121,13 @@ def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
         return GLMConfig.from_json(fields), bits
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _device(name: torch.device | str | None) -> torch.device:
+    if name is None:
+        return torch.get_default_device()
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(f"device {name}: there is none of that name here") from None
+    return torch.device(name)

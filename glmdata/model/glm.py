@@ -79,7 +79,8 @@ class GLM(nn.Module):
             segment_ids: int64 [B, L] in builds that pack segments; see attention.visibility.
             segment_context_ends: int64 [B, L], with segment_ids.
             loss_mask: [B, L]; logits are made only of the n places where it is not 0, row by row.
-            cache: of the tokens that these follow; they are added to it.
+            cache: of the tokens that these follow, all of them seen; these are added to it. context_length comes with
+                the first tokens alone.
         """
         hidden = self.hidden_states(
             input_ids,

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["INPUTS", "batch_loss", "loss", "token_losses"]
+from glmdata.model.rotary import one_row
+
+__all__ = ["INPUTS", "batch_loss", "loss", "model_inputs", "token_losses"]
 
 INPUTS = ("input_ids", "position_ids", "context_length", "segment_ids", "segment_context_ends")
 """What of a ShardStream batch the network reads; the last two are there in builds that pack segments."""
@@ -42,13 +44,29 @@ def loss(logits: Tensor, target_ids: Tensor, loss_mask: Tensor, *, divisor: Tens
     return total / divisor
 
 
+def model_inputs(batch: Mapping[str, Any], gmask_id: int | None = None) -> dict[str, Tensor]:
+    """What of a ShardStream batch the network reads; `gmask_id` as of `batch_loss`."""
+    inputs = {name: batch[name] for name in INPUTS if name in batch}
+    if gmask_id is not None:
+        ids = batch["input_ids"]
+        inputs["position_ids"] = one_row(batch["position_ids"], ids, gmask_id, batch.get("segment_ids"))
+    return inputs
+
+
 def batch_loss(
-    model: Callable[..., Tensor], batch: Mapping[str, Any], *, divisor: Tensor | float | None = None
+    model: Callable[..., Tensor],
+    batch: Mapping[str, Any],
+    *,
+    divisor: Tensor | float | None = None,
+    gmask_id: int | None = None,
 ) -> Tensor:
     """Loss of a ShardStream batch; logits are made where there is a loss, and nowhere else.
 
-    `model` is a GLM, or one wrapped for several processes.
+    Args:
+        model: a GLM, or one wrapped for several processes.
+        batch: of a ShardStream.
+        divisor: as of `loss`.
+        gmask_id: for a model with rotary-1d: the id of [gMASK], whose spans count on in the one row of positions.
     """
-    inputs = {name: batch[name] for name in INPUTS if name in batch}
-    logits = model(**inputs, loss_mask=batch["loss_mask"])
+    logits = model(**model_inputs(batch, gmask_id), loss_mask=batch["loss_mask"])
     return loss(logits, batch["target_ids"], batch["loss_mask"], divisor=divisor)

@@ -5,6 +5,7 @@ Legend: B rows, L tokens, D features of a head, G groups of them: one a row of p
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["Rotation", "inverse_frequencies", "one_row", "rotate", "rotation"]
 
@@ -42,8 +43,8 @@ def rotate(features: Tensor, angles: Rotation) -> Tensor:
     return turned.flatten(-2).to(features.dtype)
 
 
-def one_row(position_ids: Tensor, input_ids: Tensor, gmask_id: int) -> Tensor:
-    """GLM-130B's single row of positions, of rows that are one sample each (no segments, sentinels, random positions).
+def one_row(position_ids: Tensor, input_ids: Tensor, gmask_id: int, segment_ids: Tensor | None = None) -> Tensor:
+    """GLM-130B's single row of positions, of rows without sentinels and random positions.
 
     A span of [gMASK] counts on from its mask token; of other masks every token has the position of its mask token.
 
@@ -51,9 +52,15 @@ def one_row(position_ids: Tensor, input_ids: Tensor, gmask_id: int) -> Tensor:
         position_ids: int64 [B, 2, L]; the first row is the index of a Part-B token's mask.
         input_ids: int64 [B, L].
         gmask_id: the id of [gMASK].
+        segment_ids: int64 [B, L] in builds that pack segments, whose positions begin at 0 each.
 
     Returns:
         int64 [B, L].
     """
     first, second = position_ids.unbind(1)
-    return first + second * (input_ids.gather(1, first) == gmask_id)
+    masks = first
+    if segment_ids is not None:
+        begins = functional.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0), value=True)
+        places = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+        masks = first + (begins * places).cummax(dim=1).values
+    return first + second * (input_ids.gather(1, masks) == gmask_id)

@@ -207,6 +207,7 @@ class Shards:
         columns: Sequence[str] = (*SCALAR_COLUMNS, *MATRIX_COLUMNS),
         *,
         out: Mapping[str, npt.NDArray[Any]] | None = None,
+        places: npt.NDArray[np.intp] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Gather rows in the order asked for; a record batch is looked up once, however many of its rows are.
 
@@ -214,6 +215,7 @@ class Shards:
             rows: [n] numbers in [0, self.rows), any order, repeats allowed.
             columns: names among SCALAR_COLUMNS and MATRIX_COLUMNS; those of `out` where that is given.
             out: arrays to fill, [n] or [n, L], of any dtype that holds the values; may be views.
+            places: [n], where in `out` the rows go; by default 0, 1, 2, ...
 
         Raises:
             IndexError: a number lies outside.
@@ -222,8 +224,9 @@ class Shards:
         numbers = self._checked(rows)
         found = dict(out) if out is not None else {name: self._room(name, len(numbers)) for name in columns}
         stored = {name: target for name, target in found.items() if not (self.compact and name in MATRIX_COLUMNS)}
-        for batch, chosen, sources in self._by_batch(numbers):
+        for batch, at, sources in self._by_batch(numbers):
             views, _ = self._view(batch)
+            chosen = at if places is None else places[at]
             if len(chosen) == 1:  # plain indices: three times as fast as arrays of one
                 to, source = int(chosen[0]), int(sources[0])
                 for name, target in stored.items():
@@ -234,7 +237,7 @@ class Shards:
         if len(stored) < len(found):
             made = matrices(self.unmasked(numbers), self.style, self.manifest.seed)
             for name in found.keys() - stored.keys():
-                found[name][...] = made[name]
+                found[name][... if places is None else places] = made[name]
         return found
 
     def unmasked(self, rows: npt.NDArray[np.integer[Any]], *, sentence_ends: bool = False) -> "Unmasked":

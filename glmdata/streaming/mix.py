@@ -159,20 +159,13 @@ class MixedStream(StepStream):
     def _gathered(
         self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], sources: npt.NDArray[np.int64]
     ) -> Batch:
-        """One batch, each build's rows gathered by itself and put where they belong."""
-        batch: Batch = {}
-        for number in np.unique(sources).tolist():
+        """One batch, the rows of each build gathered to where they belong."""
+        numbers = np.unique(sources).tolist()
+        columns = self._streams[0].room(len(sources))
+        for number in numbers:
             places = np.flatnonzero(sources == number)
-            part = self._streams[number].batch_of(rows[places], epochs[places])
-            if len(places) == len(sources):
-                batch = part
-                break
-            for name, tensor in part.items():
-                if name not in batch:
-                    batch[name] = torch.empty((len(sources), *tensor.shape[1:]), dtype=tensor.dtype)
-                batch[name].numpy()[places] = tensor.numpy()  # rows as a whole, which torch copies number by number
-        batch["source"] = torch.from_numpy(sources.copy())
-        return batch
+            self._streams[number].fill(columns, rows[places], epochs[places], places)
+        return self._streams[numbers[0]].finished(columns) | {"source": torch.from_numpy(sources.copy())}
 
 
 def _pairs(builds: Any) -> list[tuple[Any, Any]]:

@@ -63,7 +63,8 @@ class StepStream(IterableDataset[Batch], abc.ABC):
         """
         mine, kind = self.state_dict(), type(self).__name__
         if isinstance(state, Mapping):
-            state = {"remask": False, "window": None, **state}  # states saved before there were such things
+            since = {name: mine[name] for name in ("rows",) if name in mine}
+            state = {"remask": False, "window": None, **since, **state}  # of before there were such things
         missing = [key for key in mine if not isinstance(state, Mapping) or key not in state]
         if missing:
             raise ConfigError(f"not the state of a {kind}: it lacks {', '.join(missing)}")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from glmdata.errors import FingerprintMismatchError, ShardError
+from glmdata.errors import ConfigError, FingerprintMismatchError, ShardError
 from glmdata.infilling.segments import find_segments, token_segments
 from glmdata.shards.cache import Cache
 from glmdata.shards.choices import choice_columns
@@ -19,14 +19,17 @@ from glmdata.streaming.window import WindowOption, chosen_window
 
 __all__ = ["ShardStream"]
 
+Columns = dict[str, npt.NDArray[Any]]
+
 
 class ShardStream(StepStream):
     """Batches of a finished build for one data-parallel rank.
 
     B = batch_size, L = the build's sequence_length. A batch is a dict of tensors, each new and the caller's own:
     input_ids, target_ids int64 [B, L]; loss_mask float32 [B, L]; position_ids int64 [B, 2, L] (position, block
-    position); context_length, sample_id int64 [B]. Targets are shifted already: the loss is cross entropy of the logits
-    with target_ids, times loss_mask, over its sum. Query q sees key k where ``k <= q or k < context_length``.
+    position); context_length, sample_id int64 [B]; objective, language int64 [B], codes as in the shards. Targets are
+    shifted already: the loss is cross entropy of the logits with target_ids, times loss_mask, over its sum. Query q
+    sees key k where ``k <= q or k < context_length``.
 
     Builds that pack documents as segments have two more, int64 [B, L]: segment_ids, and segment_context_ends, where the
     Part A of a token's segment ends. Query q sees key k where ``segment_ids[q] == segment_ids[k] and (k <= q or
@@ -64,6 +67,7 @@ class ShardStream(StepStream):
         shuffle: bool = True,
         epochs: int | None = None,
         remask: bool = False,
+        rows: tuple[int, int] | None = None,
         choices: bool = False,
         window: WindowOption = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
@@ -80,6 +84,8 @@ class ShardStream(StepStream):
             shuffle: False gives the shards' own order, every epoch.
             epochs: passes over the build; None never ends.
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
+            rows: [first, end) of the build's rows, all that the stream has; by default all of them. So some can be held
+                out: languages and objectives are mixed alike in every stretch of a build.
             choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
                 choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
                 num_choices and label int64 [B]. C is the most that a row of the batch has.
@@ -101,6 +107,9 @@ class ShardStream(StepStream):
         self.shards = Shards(path, cache=Cache(cache_dir, cache_bytes))
         if self.shards.rows == 0:
             raise ShardError(f"{self.shards.folder} holds no samples")
+        self.first_row, end = _row_range(rows, self.shards)
+        self.num_rows = end - self.first_row
+        """Rows of an epoch."""
         if self.choices and not self.shards.manifest.has_choices:
             raise ShardError(f"{self.shards.folder}: its rows have no choices; those of recipe cloze have")
         self.window = chosen_window(window, self.shards)
@@ -112,11 +121,11 @@ class ShardStream(StepStream):
     def plan(self) -> dict[str, Any]:
         """What is ahead, from the manifest alone.
 
-        `samples` of the build; `global_batch`; `steps_per_epoch` (a step may reach into the next epoch, so it is a
+        `samples` of an epoch; `global_batch`; `steps_per_epoch` (a step may reach into the next epoch, so it is a
         fraction); with `epochs` also `steps` of the whole run and `padded_rows` in its last global batch (None
         without); `samples_consumed` and `epoch` (0-based) where the stream stands.
         """
-        samples, total = self.shards.rows, self._total()
+        samples, total = self.num_rows, self._total()
         steps = None if total is None else -(-total // self.global_batch)
         return {
             "samples": samples,
@@ -144,6 +153,7 @@ class ShardStream(StepStream):
             "seed": self.seed,
             "shuffle": self.shuffle,
             "remask": self.remask,
+            "rows": [self.first_row, self.first_row + self.num_rows],
             "window": None if self.window is None else list(self.window),
             "samples_consumed": self._consumed,
         }
@@ -157,7 +167,7 @@ class ShardStream(StepStream):
             )
 
     def _total(self) -> int | None:
-        return None if self.epochs is None else self.epochs * self.shards.rows
+        return None if self.epochs is None else self.epochs * self.num_rows
 
     def _batches(self, positions: npt.NDArray[np.int64], padded: Sequence[int]) -> Iterator[Batch]:
         rows, epochs = self.rows_of(positions)
@@ -169,8 +179,9 @@ class ShardStream(StepStream):
 
     def rows_of(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows of the build and epochs at positions of the stream, of any shape; remote shards begin to be fetched."""
-        size = self.shards.rows
+        size = self.num_rows
         rows = rows_at(positions.ravel(), seed=self.seed, size=size, shuffle=self.shuffle, window=self.window)
+        rows += self.first_row
         self._fetch_ahead(int(positions.flat[0]), rows)
         return rows.reshape(positions.shape), positions // size
 
@@ -185,8 +196,9 @@ class ShardStream(StepStream):
         elif self.window is None:
             shards.mapping.prefetch(dict.fromkeys(shards.shards_of(rows).tolist()))
         else:
-            blocks = blocks_from(position, seed=self.seed, size=shards.rows, window=self.window)
-            shards.mapping.prefetch(self._shards_in(blocks))
+            blocks = blocks_from(position, seed=self.seed, size=self.num_rows, window=self.window)
+            first = self.first_row
+            shards.mapping.prefetch(self._shards_in(range(rows.start + first, rows.stop + first) for rows in blocks))
 
     def _shards_in(self, blocks: Iterable[range]) -> Iterator[int]:
         """The distinct shards of blocks, in order."""
@@ -205,47 +217,68 @@ class ShardStream(StepStream):
 
         Epochs matter with `remask` only. Raises as the reader's `take`.
         """
+        columns = self.room(len(rows))
+        self.fill(columns, rows, epochs)
+        batch = self.finished(columns)
+        if self.choices:
+            batch |= {name: torch.from_numpy(found) for name, found in choice_columns(self.shards, rows).items()}
+        return batch
+
+    def room(self, rows: int) -> Columns:
+        """Arrays for a batch: the positions by name are views of `positions`."""
         length = self.shards.manifest.sequence_length
-        ids, targets = (np.empty((len(rows), length), np.int64) for _ in range(2))
-        positions = np.empty((len(rows), 2, length), np.int64)
-        loss_mask = np.empty((len(rows), length), np.float32)
-        context, samples = (np.empty(len(rows), np.int64) for _ in range(2))
-        columns: dict[str, npt.NDArray[Any]] = {
-            "input_ids": ids,
-            "target_ids": targets,
-            "loss_mask": loss_mask,
+        positions = np.empty((rows, 2, length), np.int64)
+        columns: Columns = {
+            "input_ids": np.empty((rows, length), np.int64),
+            "target_ids": np.empty((rows, length), np.int64),
+            "loss_mask": np.empty((rows, length), np.float32),
             "position_ids": positions[:, 0],
             "block_position_ids": positions[:, 1],
-            "context_length": context,
-            "sample_id": samples,
+            **{name: np.empty(rows, np.int64) for name in ("context_length", "sample_id", "objective", "language")},
         }
-        segments = self.shards.manifest.segments
-        if segments:
-            columns["length"] = np.empty(len(rows), np.int64)
-        if self.shards.compact or (self.remask and epochs.any()):
-            lengths, samples[:] = self._lay_out(rows, epochs, (ids, targets, loss_mask, positions))
-            for name, found in zip(("context_length", "length"), lengths, strict=True):
-                if name in columns:
-                    columns[name][:] = found
-        else:
-            self.shards.take(rows, out=columns)
-        block_position_ids = columns.pop("block_position_ids")
-        columns["position_ids"] = positions
-        if segments:
-            found = find_segments(ids, block_position_ids, columns.pop("length"), self.shards.style)
-            both = token_segments(found, len(rows), length)
-            columns["segment_ids"], columns["segment_context_ends"] = both
-        if self.choices:
-            columns |= choice_columns(self.shards, rows)
-        return {name: torch.from_numpy(array) for name, array in columns.items()}
+        if self.shards.manifest.segments:
+            columns["length"] = np.empty(rows, np.int64)
+        return columns
+
+    def fill(
+        self,
+        columns: Columns,
+        rows: npt.NDArray[np.int64],
+        epochs: npt.NDArray[np.int64],
+        places: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        """Put rows of the build into arrays that `room` made, at `places` or from the first on. Raises as `take`."""
+        if not (self.shards.compact or (self.remask and epochs.any())):
+            self.shards.take(rows, out=columns, places=places)
+            return
+        if places is not None:
+            mine = self.room(len(rows))
+            self.fill(mine, rows, epochs)
+            for name, array in mine.items():
+                columns[name][places] = array
+            return
+        matrices = (columns["input_ids"], columns["target_ids"], columns["loss_mask"], _pair(columns))
+        self.shards.take(rows, out={name: columns[name] for name in ("sample_id", "objective", "language")})
+        lengths = self._lay_out(rows, epochs, matrices)
+        for name, found in zip(("context_length", "length"), lengths, strict=True):
+            if name in columns:
+                columns[name][:] = found
+
+    def finished(self, columns: Columns) -> Batch:
+        """The batch of filled arrays."""
+        batch = columns | {"position_ids": _pair(columns)}
+        block_position_ids = batch.pop("block_position_ids")
+        if self.shards.manifest.segments:
+            ids = batch["input_ids"]
+            found = find_segments(ids, block_position_ids, batch.pop("length"), self.shards.style)
+            both = token_segments(found, *ids.shape)
+            batch["segment_ids"], batch["segment_context_ends"] = both
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
 
     def _lay_out(
         self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], matrices: tuple[npt.NDArray[Any], ...]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-        """Fill the matrices from rows before masking, masked anew where asked for.
-
-        Returns context lengths and lengths, [2, B], and ids.
-        """
+    ) -> npt.NDArray[np.int64]:
+        """Fill the matrices from rows before masking, masked anew where asked for; [2, B] context lengths, lengths."""
         from glmdata.infilling.remask import mask_again
         from glmdata.infilling.unmask import Tensors, lay_out_rows
 
@@ -255,5 +288,23 @@ class ShardStream(StepStream):
         found = shards.unmasked(rows, sentence_ends=bool(epochs.any()))
         if epochs.any():
             self.reduced_tokens += mask_again(found, epochs, shards.rules, shards.style, shards.manifest.seed)
-        lengths = lay_out_rows(found, epochs, shards.style, shards.manifest.seed, Tensors(*matrices))
-        return lengths, found.sample_id
+        return lay_out_rows(found, epochs, shards.style, shards.manifest.seed, Tensors(*matrices))
+
+
+def _row_range(rows: Any, shards: Shards) -> tuple[int, int]:
+    """The rows that an argument asks for. Raises ConfigError where the build has none such."""
+    if rows is None:
+        return 0, shards.rows
+    pair = isinstance(rows, tuple | list) and len(rows) == 2 and all(isinstance(row, int) for row in rows)
+    if not pair or not 0 <= rows[0] < rows[1] <= shards.rows:
+        raise ConfigError(
+            f"rows must be (first, end) in 0 to {shards.rows}, the rows of {shards.folder}; it is {rows!r}"
+        )
+    return rows[0], rows[1]
+
+
+def _pair(columns: Columns) -> npt.NDArray[Any]:
+    """The array [B, 2, L] that both rows of positions are views of."""
+    pair: npt.NDArray[Any] | None = columns["position_ids"].base
+    assert pair is not None
+    return pair

@@ -1,6 +1,6 @@
 """GLM's special tokens: their roles, spellings and ids."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 __all__ = ["SPECIAL_TEXTS", "SpecialTokens"]
 
@@ -45,7 +45,7 @@ class SpecialTokens:
 
     def extended(self, *, dblock: bool, sentinels: int) -> "SpecialTokens":
         """With the tokens that some layouts need, right above the others."""
-        free = max(asdict(self)[role] for role in SPECIAL_TEXTS) + 1
+        free = max(getattr(self, role) for role in SPECIAL_TEXTS) + 1
         return replace(
             self,
             dblock=free if dblock else None,
@@ -60,7 +60,7 @@ class SpecialTokens:
 
     def by_role(self) -> dict[str, int]:
         """{role: id}."""
-        roles = {role: asdict(self)[role] for role in SPECIAL_TEXTS}
+        roles: dict[str, int] = {role: getattr(self, role) for role in SPECIAL_TEXTS}
         if self.dblock is not None:
             roles["dblock"] = self.dblock
         if self.first_sentinel is not None:

@@ -1,0 +1,1 @@
+"""Training: what a GLM learns from shards, thin on purpose."""

@@ -1,0 +1,95 @@
+"""Training by several workers as Ray actors: `glmdata train --workers N`.
+
+Each worker is one process of a torch.distributed world, started where Ray has room. Ray only places the processes
+and hands the metrics on; gradients go between the workers themselves. A worker that is lost ends the run; the same
+command goes on from the last checkpoint.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from glmdata.errors import ClusterError, ConfigError
+from glmdata.pipelines.cluster import RayExecutor
+from glmdata.training.run import RunOptions, train
+
+__all__ = ["train_on_ray"]
+
+POLL_S = 0.5
+
+
+class _Worker:
+    """One rank; `lines` may be asked for while it trains."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[str, Any]] = []
+
+    def place(self) -> tuple[str, int]:
+        """An address of this node and a port that was free a moment ago."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; tells which address the others reach
+            host = str(probe.getsockname()[0])
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return host, int(probe.getsockname()[1])
+
+    def lines(self, first: int) -> list[dict[str, Any]]:
+        """Metrics from number `first` on."""
+        return self._lines[first:]
+
+    def run(self, options: RunOptions, rank: int, size: int, place: tuple[str, int]) -> dict[str, Any]:
+        """Train as this rank; metrics of the last step."""
+        os.environ |= {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(size),
+            "LOCAL_RANK": "0",  # Ray shows a worker only the GPUs that are its own
+            "MASTER_ADDR": place[0],
+            "MASTER_PORT": str(place[1]),
+        }
+        return train(options, self._lines.append)
+
+
+def train_on_ray(
+    options: RunOptions,
+    workers: int,
+    address: str,
+    *,
+    gpus: float = 0,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train with this many workers, one CPU and `gpus` GPUs each; the metrics of the last step.
+
+    `address` is as for builds. Shards and the run's folder must be reachable from every node.
+    Raises as `train`; ClusterError where Ray cannot place them or one is lost.
+    """
+    executor = RayExecutor(address, workers)
+    try:
+        executor.start()
+        import ray
+
+        if ray.cluster_resources().get("CPU", 0) < workers:
+            raise ConfigError(f"--workers {workers}: the cluster has {ray.cluster_resources().get('CPU', 0):g} CPUs")
+        actor = ray.remote(num_cpus=1, num_gpus=gpus, max_concurrency=2)(_Worker)
+        world = [actor.remote() for _ in range(workers)]
+        try:
+            place = ray.get(world[0].place.remote())
+            running = [worker.run.remote(options, rank, workers, place) for rank, worker in enumerate(world)]
+            waiting, seen = list(running), 0
+            while waiting:
+                ended, waiting = ray.wait(waiting, timeout=POLL_S)
+                ray.get(ended)  # raises what a rank raised at once: the others would wait for it for ever
+                lines = ray.get(world[0].lines.remote(seen))
+                seen += len(lines)
+                for line in lines if report is not None else ():
+                    report(line)  # type: ignore[misc]
+            result: dict[str, Any] = ray.get(running[0])
+        except ray.exceptions.RayTaskError as error:
+            raise (error.cause or error) from None
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"a worker was lost ({type(error).__name__}); the same command goes on from the last checkpoint"
+            ) from None
+        return result
+    finally:
+        executor.close()

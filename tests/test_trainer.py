@@ -1,0 +1,249 @@
+"""Training runs: the same losses whether interrupted, accumulated or shared among processes."""
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands import GLMDATA, SMALL, glmdata
+from corpora import write_corpus
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
+
+from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
+from glmdata.pipelines.train import train_on_ray  # noqa: E402
+from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
+from glmdata.training.metrics import draw_curve, read_metrics  # noqa: E402
+from glmdata.training.run import RunOptions, train  # noqa: E402
+from glmdata.training.settings import TrainSettings  # noqa: E402
+
+MODEL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2}
+TIMINGS = {"seconds", "tokens_per_second", "loader_wait"}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("train")
+    write_corpus(root / "corpus")
+    done = glmdata("build", "--corpus", root / "corpus", "--out", root / "out", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return str(root / "out")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def options(shards: str, out: Path, *, model: dict | None = None, holdout: int = 0, **settings: object) -> RunOptions:
+    given = {"steps": 8, "batch_size": 4, "save_every": 3, "learning_rate": 1e-3} | settings
+    return RunOptions(
+        shards=shards, out=out, model=MODEL | (model or {}), settings=TrainSettings(**given), holdout=holdout
+    )
+
+
+def told(out: Path) -> list[dict]:
+    """What a run says of its steps, timings aside."""
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in read_metrics(out)]
+
+
+def test_a_model_learns_and_says_what(shards: str, tmp_path: Path) -> None:
+    seen = []
+    last = train(options(shards, tmp_path, holdout=8, steps=60, save_every=100, evaluate_every=30), seen.append)
+    lines = read_metrics(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 61))
+    assert seen == lines
+    assert lines[-1] == last
+    first, final = (sum(line["loss"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
+    assert final < first - 1
+    assert lines[29]["evaluation"]["loss"] > last["evaluation"]["loss"]
+    assert set(last["evaluation"]["objectives"]) <= {"token", "sentence", "document"}
+    assert set(last["evaluation"]["languages"]) == {"zh", "en"}
+    assert last["learning_rate"] == pytest.approx(1e-4)
+    curve = draw_curve(tmp_path)
+    assert curve is not None
+    assert curve.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("killed_at", [1, 3, 5])
+def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_bit(
+    shards: str, tmp_path: Path, killed_at: int, dropout: float
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        if line["step"] == killed_at:
+            raise Killed
+
+    model = {"dropout": dropout}
+    train(options(shards, tmp_path / "quiet", model=model))
+    with pytest.raises(Killed):
+        train(options(shards, tmp_path / "killed", model=model), kill)
+    train(options(shards, tmp_path / "killed", model=model))
+
+    assert told(tmp_path / "killed") == told(tmp_path / "quiet")
+    weights = [load_part(checkpoints(tmp_path / run)[-1][1], "model") for run in ("quiet", "killed")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_process_killed_in_the_middle_goes_on(shards: str, tmp_path: Path) -> None:
+    """SIGKILL at whatever moment, with a torn line and a torn checkpoint beside."""
+    flags = [f"--model={name}={value}" for name, value in MODEL.items()]
+    flags += ["--steps", "40", "--set", "save_every=4", "--set", "batch_size=4"]
+    command = [*GLMDATA, "train", "--shards", shards, *flags, "--out"]
+    running = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    running.stderr.readline()
+    while len(read_metrics(tmp_path / "killed")) < 6:
+        assert running.poll() is None
+    running.kill()
+    running.wait()
+    running.stderr.close()
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    (tmp_path / "killed" / "checkpoints" / ".step-00000036.new").mkdir()
+    for run in ("killed", "quiet"):
+        subprocess.run([*command, str(tmp_path / run)], check=True, capture_output=True)
+    assert told(tmp_path / "killed") == told(tmp_path / "quiet")
+    assert len(told(tmp_path / "quiet")) == 40
+    assert [step for step, _ in checkpoints(tmp_path / "killed")] == [36, 40]
+
+
+def test_accumulated_micro_batches_are_one_batch(shards: str, tmp_path: Path) -> None:
+    """Every target token weighs the same, however few its micro-batch has."""
+    for name, batch, accumulation in (("one", 8, 1), ("two", 4, 2), ("eight", 1, 8)):
+        given = {"batch_size": batch, "accumulation": accumulation, "epsilon": 1e-4}
+        train(options(shards, tmp_path / name, model={"dropout": 0.0}, **given))
+    one, two, eight = (told(tmp_path / name) for name in ("one", "two", "eight"))
+    for a, b, c in zip(one, two, eight, strict=True):
+        assert a["target_tokens"] == b["target_tokens"] == c["target_tokens"]
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["loss"] == pytest.approx(c["loss"], abs=1e-5)
+        assert a["gradient_norm"] == pytest.approx(c["gradient_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path, parallel: str) -> None:
+    flags = ["--model=dropout=0.0", *[f"--model={name}={value}" for name, value in MODEL.items()]]
+    flags += ["--steps", "6", "--set", "epsilon=1e-4", "--set", "save_every=3", "--holdout", "9"]
+    flags += ["--set", "accumulation=2"]
+    command = [*GLMDATA, "train", "--shards", shards, *flags, "--out"]
+    run_alone(command, tmp_path / "one", "batch_size=4")
+    run_together(command, tmp_path / "two", "batch_size=2", parallel)
+    alone, both = told(tmp_path / "one"), told(tmp_path / "two")
+    assert len(alone) == len(both) == 6
+    for a, b in zip(alone, both, strict=True):
+        assert a["target_tokens"] == b["target_tokens"]
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-4)
+    assert alone[-1]["evaluation"]["loss"] == pytest.approx(both[-1]["evaluation"]["loss"], abs=1e-5)
+    assert alone[-1]["evaluation"]["target_tokens"] == both[-1]["evaluation"]["target_tokens"]
+    # What two processes wrote, they go on from.
+    newest = checkpoints(tmp_path / "two")[-1][1]
+    newest.rename(tmp_path / "aside")
+    run_together(command, tmp_path / "two", "batch_size=2", parallel)
+    again = load_part(newest, "model")
+    assert all(torch.equal(again[name], tensor) for name, tensor in load_part(tmp_path / "aside", "model").items())
+
+
+def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: Path) -> None:
+    given = {"model": {"dropout": 0.0}, "epsilon": 1e-4, "steps": 4}
+    train(options(shards, tmp_path / "one", batch_size=4, **given))
+    lines: list[dict] = []
+    two = options(shards, tmp_path / "two", batch_size=2, **given)
+    last = train_on_ray(two, 2, "local", report=lines.append)
+    alone, both = told(tmp_path / "one"), told(tmp_path / "two")
+    assert [line["loss"] for line in alone] == pytest.approx([line["loss"] for line in both], abs=1e-5)
+    assert lines == read_metrics(tmp_path / "two")
+    assert lines[-1] == last
+    with pytest.raises(ConfigError, match="begun with"):
+        train_on_ray(options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9}), 2, "local")
+
+
+def run_alone(command: list[str], out: Path, batch: str) -> None:
+    done = subprocess.run([*command, str(out), "--set", batch], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def run_together(command: list[str], out: Path, batch: str, parallel: str) -> None:
+    """Two processes as torchrun starts them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    full = [*command, str(out), "--set", batch, "--set", f"parallel={parallel}"]
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(full, env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=-1)
+        for rank in range(2)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(shards: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"step \d+: loss .*(nan|inf).*the checkpoint of step 1 is kept"):
+        train(options(shards, tmp_path, learning_rate=1e18, save_every=1, steps=40))
+    kept = checkpoints(tmp_path)
+    assert [step for step, _ in kept] == [1]
+    assert all(tensor.isfinite().all() for tensor in load_part(kept[0][1], "model").values())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_learns_as_well(shards: str, tmp_path: Path, precision: str) -> None:
+    train(options(shards, tmp_path / "half", precision=precision, activation_checkpointing=True, steps=30))
+    train(options(shards, tmp_path / "full", steps=30))
+    half, full = (sum(line["loss"] for line in told(tmp_path / run)[-5:]) / 5 for run in ("half", "full"))
+    assert half == pytest.approx(full, abs=0.1)
+
+
+def test_remembered_and_recomputed_activations_give_the_same(shards: str, tmp_path: Path) -> None:
+    for name, given in (("kept", False), ("again", True)):
+        train(options(shards, tmp_path / name, activation_checkpointing=given, steps=3))
+    assert told(tmp_path / "kept") == told(tmp_path / "again")
+
+
+def test_what_does_not_fit_is_refused_in_a_line(shards: str, tmp_path: Path) -> None:
+    train(options(shards, tmp_path / "run", steps=3))
+    with pytest.raises(ConfigError, match=r"begun with learning_rate=0\.001, now it is 0\.5"):
+        train(options(shards, tmp_path / "run", steps=3, learning_rate=0.5))
+    with pytest.raises(ConfigError, match="leave none of"):
+        train(options(shards, tmp_path / "held", holdout=10**6))
+    with pytest.raises(ConfigError, match="max_positions"):
+        train(options(shards, tmp_path / "short", model={"max_positions": 16}))
+    with pytest.raises(ShardError, match="holds no finished build"):
+        train(options(str(tmp_path), tmp_path / "none"))
+    other = tmp_path / "run" / "checkpoints" / "step-00000003"
+    (other / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        train(options(shards, tmp_path / "run", steps=3))
+
+
+def test_a_model_of_another_size_does_not_go_on(shards: str, tmp_path: Path) -> None:
+    train(options(shards, tmp_path, steps=3))
+    with pytest.raises(ConfigError, match="hidden_size"):
+        train(options(shards, tmp_path, steps=3, model={"hidden_size": 64}))
+
+
+def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_path: Path) -> None:
+    flags = [f"--model={name}={value}" for name, value in MODEL.items()]
+    done = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, "--json", *flags)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 3
+    assert "step 3/3" in done.stderr
+    again = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, *flags)
+    assert again.returncode == 0
+    assert "already" in again.stderr
+    listed = glmdata("train", "--shards", shards, "--out", tmp_path, "--list", "--set", "batch_size=3")
+    assert "batch_size: 3" in listed.stdout
+    wrong = glmdata("train", "--shards", shards, "--out", tmp_path, "--set", "batchsize=3")
+    assert wrong.returncode == 2
+    assert "did you mean batch_size?" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
