@@ -44,30 +44,37 @@ class Ranks:
         return {"rank": self.rank, "world": self.world, "batch_size": self.batch_size}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """The order of a stream over some of a build's rows."""
+
+    seed: int
+    shuffle: bool
+    window: "Window | None"
+    first_row: int
+    size: int
+
+
 def show_batch(folder: str, step: int, ranks: Ranks, seed: int, state_file: Path | None, as_json: bool) -> None:
     """The samples that a rank gets at a step of a stream, as ShardStream would give them."""
     from glmdata.streaming.state import read_state
 
     state = read_state(state_file) if state_file is not None else None
-    if state is not None:
-        seed, shuffle = state.seed, state.shuffle
-    else:
-        shuffle = True
     shards = _shards(folder)
     if state is not None:
         state.check_fits(shards)
+    order = _order(shards, state, seed)
     first = ranks.first(step * ranks.world * ranks.batch_size)
-    found = _batch(shards, first, ranks.batch_size, seed, shuffle, _window(shards, state))
-    epoch = first // shards.rows
+    found, epoch = _batch(shards, order, first, ranks.batch_size), first // order.size
     if as_json:
-        place = {"step": step, **ranks.as_json(), "seed": seed, "shuffle": shuffle, "epoch": epoch}
+        place = {"step": step, **ranks.as_json(), "seed": order.seed, "shuffle": order.shuffle, "epoch": epoch}
         click.echo(json.dumps({**place, "samples": found}, ensure_ascii=False))
         return
     from glmdata.cli.render import make_console
 
     console = make_console()
-    order = f"seed {seed}" if shuffle else "in the shards' order"
-    console.print(f"step {step}, rank {ranks.rank} of {ranks.world}, batch {ranks.batch_size}, {order}, epoch {epoch}")
+    told = f"seed {order.seed}" if order.shuffle else "in the shards' order"
+    console.print(f"step {step}, rank {ranks.rank} of {ranks.world}, batch {ranks.batch_size}, {told}, epoch {epoch}")
     console.print(sample_table(console, found))
 
 
@@ -77,59 +84,56 @@ def show_state(folder: str, state_file: Path, ranks: Ranks, as_json: bool) -> No
 
     state, shards = read_state(state_file), _shards(folder)
     fits = state.fingerprint == shards.manifest.fingerprint
-    epoch, place = divmod(state.samples_consumed, shards.rows)
-    first, upcoming = ranks.first(state.samples_consumed), None
-    if fits:
-        upcoming = _batch(shards, first, ranks.batch_size, state.seed, state.shuffle, _window(shards, state))
+    first = ranks.first(state.samples_consumed)
+    order = _order(shards, state) if fits else None
     if as_json:
+        upcoming = _batch(shards, order, first, ranks.batch_size) if order else None
         found = {
             "state": state.as_json(),
             "fits": fits,
             "build_fingerprint": shards.manifest.fingerprint,
-            "samples": shards.rows,
-            "epoch": epoch,
-            "samples_in_epoch": place,
+            "samples": order and order.size,
+            "epoch": order and state.samples_consumed // order.size,
+            "samples_in_epoch": order and state.samples_consumed % order.size,
             "next": {**ranks.as_json(), "samples": upcoming} if upcoming is not None else None,
         }
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        _print_state(shards, state_file, state, ranks, upcoming)
+        _print_state(shards, state_file, state, order, ranks)
     if not fits:
         raise SystemExit(1)
 
 
 def _print_state(
-    shards: "Shards",
-    state_file: Path,
-    state: "StreamState",
-    ranks: Ranks,
-    upcoming: list[dict[str, Any]] | None,
+    shards: "Shards", state_file: Path, state: "StreamState", order: "_Order | None", ranks: Ranks
 ) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from glmdata.cli.render import make_console
 
-    folder, fingerprint, rows = shards.folder, shards.manifest.fingerprint, shards.rows
-    epoch, place = divmod(state.samples_consumed, rows)
-    order = f"seed {state.seed}, version {state.order_version}" if state.shuffle else "the shards' own"
+    folder, fingerprint = shards.folder, shards.manifest.fingerprint
+    told = f"seed {state.seed}, version {state.order_version}" if state.shuffle else "the shards' own"
     console, table = make_console(), Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row("state", Text(str(state_file)))
-    if upcoming is not None:
-        table.add_row("build", Text(f"{folder}, fingerprint {fingerprint}: the one it was saved with"))
-        table.add_row("stands", f"{state.samples_consumed:,} samples consumed")
-        table.add_row("", f"epoch {epoch}, {place:,} of {rows:,} samples of it ({place / rows:.1%})")
+    if order is None:
+        other = f"another one: saved with {state.fingerprint}, {folder} is {fingerprint}"
+        table.add_row("build", Text(other, "bold red"))
     else:
-        table.add_row(
-            "build", Text(f"another one: saved with {state.fingerprint}, {folder} is {fingerprint}", "bold red")
-        )
-        table.add_row("stands", f"{state.samples_consumed:,} samples consumed")
-    table.add_row("order", order + (", masks anew each epoch" if state.remask else ""))
+        table.add_row("build", Text(f"{folder}, fingerprint {fingerprint}: the one it was saved with"))
+    table.add_row("stands", f"{state.samples_consumed:,} samples consumed")
+    if order is not None:
+        epoch, place = divmod(state.samples_consumed, order.size)
+        table.add_row("", f"epoch {epoch}, {place:,} of {order.size:,} samples of it ({place / order.size:.1%})")
+        if order.size < shards.rows:
+            table.add_row("rows", f"{order.first_row:,} to {order.first_row + order.size - 1:,} of {shards.rows:,}")
+    table.add_row("order", told + (", masks anew each epoch" if state.remask else ""))
     console.print(table)
-    if upcoming is not None:
+    if order is not None:
         console.print(f"\nnext batch of rank {ranks.rank} of {ranks.world}, {ranks.batch_size} a rank")
+        upcoming = _batch(shards, order, ranks.first(state.samples_consumed), ranks.batch_size)
         console.print(sample_table(console, upcoming))
 
 
@@ -143,16 +147,17 @@ def _shards(folder: str) -> "Shards":
     return shards
 
 
-def _window(shards: "Shards", state: "StreamState | None") -> "Window | None":
-    """What is shuffled at a time: as in the state, or as ShardStream would choose."""
+def _order(shards: "Shards", state: "StreamState | None", seed: int = 0) -> _Order:
+    """As in the state, or as ShardStream would choose it for a seed."""
     from glmdata.streaming.window import default_window
 
-    return state.window if state is not None else default_window(shards)
+    if state is None:
+        return _Order(seed=seed, shuffle=True, window=default_window(shards), first_row=0, size=shards.rows)
+    first, end = state.row_range(shards)
+    return _Order(seed=state.seed, shuffle=state.shuffle, window=state.window, first_row=first, size=end - first)
 
 
-def _batch(
-    shards: "Shards", first: int, count: int, seed: int, shuffle: bool, window: "Window | None"
-) -> list[dict[str, Any]]:
+def _batch(shards: "Shards", order: _Order, first: int, count: int) -> list[dict[str, Any]]:
     """Samples at positions of the order."""
     import numpy as np
 
@@ -160,9 +165,9 @@ def _batch(
     from glmdata.streaming.order import rows_at
 
     positions = np.arange(first, first + count)
-    numbers = rows_at(positions, seed=seed, size=shards.rows, shuffle=shuffle, window=window)
+    rows = rows_at(positions, seed=order.seed, size=order.size, shuffle=order.shuffle, window=order.window)
     reader = SampleReader(shards)
-    return [summarise(reader.read(number)) for number in numbers.tolist()]
+    return [summarise(reader.read(number)) for number in (rows + order.first_row).tolist()]
 
 
 def summarise(sample: "Sample") -> dict[str, Any]:

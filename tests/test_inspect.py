@@ -242,11 +242,14 @@ def test_a_document_is_found_by_id_and_by_place_in_the_rows_that_hold_it(plain: 
     assert "glmdata why" in glmdata("inspect", plain, "--document", "bad.jsonl:0").stdout
 
 
-def test_a_state_tells_where_it_stands_and_what_comes_next(plain: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [None, (10, 55)])
+def test_a_state_tells_where_it_stands_and_what_comes_next(
+    plain: Path, tmp_path: Path, rows: tuple[int, int] | None
+) -> None:
     pytest.importorskip("torch")
     from glmdata.streaming import ShardStream
 
-    stream = ShardStream(plain, 4, seed=11, dp_rank=1, dp_world=2)
+    stream = ShardStream(plain, 4, seed=11, dp_rank=1, dp_world=2, rows=rows)
     batches = iter(stream)
     for _ in range(5):
         next(batches)
@@ -273,7 +276,15 @@ def test_a_state_of_another_build_or_no_state_is_told(plain: Path, tmp_path: Pat
     assert "another one" in glmdata("inspect", plain, "--state", file).stdout
     refused = glmdata("inspect", plain, "--state", file, "--at", 3)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    for text in ("", "[]", "{}", json.dumps(good | {"seed": -1}), json.dumps(good | {"order_version": 9}), "[" * 9999):
+    for text in (
+        "",
+        "[]",
+        "{}",
+        json.dumps(good | {"seed": -1}),
+        json.dumps(good | {"order_version": 9}),
+        json.dumps(good | {"rows": [1]}),
+        "[" * 9999,
+    ):
         file.write_text(text)
         done = glmdata("inspect", plain, "--state", file)
         assert done.returncode == 2, text[:80]

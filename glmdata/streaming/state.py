@@ -25,11 +25,21 @@ class StreamState:
     shuffle: bool
     remask: bool
     window: Window | None
+    rows: tuple[int, int] | None
+    """[first, end) of the build's rows that the stream has; None for all, in states of before there were such."""
     samples_consumed: int
 
     def as_json(self) -> dict[str, Any]:
         """As it was saved."""
-        return {**asdict(self), "window": None if self.window is None else list(self.window)}
+        lists = {name: list(pair) if (pair := getattr(self, name)) else None for name in ("window", "rows")}
+        return asdict(self) | lists
+
+    def row_range(self, shards: Shards) -> tuple[int, int]:
+        """`rows` of that build. Raises ConfigError where it has not so many."""
+        first, end = self.rows or (0, shards.rows)
+        if not first < end <= shards.rows:
+            raise ConfigError(f"the state is of rows {first} to {end}, {shards.folder} has {shards.rows}")
+        return first, end
 
     def check_fits(self, shards: Shards) -> None:
         """Raise FingerprintMismatchError where the state belongs to another build."""
@@ -58,7 +68,7 @@ def read_state(path: Path) -> StreamState:
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: not the state of a ShardStream: it is no JSON object")
     names = StreamState.__dataclass_fields__
-    found = {"remask": False, "window": None, **found}  # states saved before there were such things
+    found = {"remask": False, "window": None, "rows": None, **found}  # states saved before there were such things
     missing = [name for name in names if name not in found]
     if missing:
         raise ConfigError(f"{path}: not the state of a ShardStream: it lacks {', '.join(missing)}")
@@ -68,13 +78,13 @@ def read_state(path: Path) -> StreamState:
     for name, kind in (("fingerprint", str), ("shuffle", bool), ("remask", bool)):
         if not isinstance(found[name], kind):
             raise ConfigError(f"{path}: {name} must be a {kind.__name__}, it is {found[name]!r:.80}")
-    window = found["window"]
-    if window is not None:
-        if not (
-            isinstance(window, list) and len(window) == 2 and all(type(n) is int and 0 < n < 1 << 31 for n in window)
-        ):
-            raise ConfigError(f"{path}: window must be two numbers, it is {window!r:.80}")
-        found["window"] = Window(*window)
+    for name, least in (("window", 1), ("rows", 0)):
+        pair = found[name]
+        fits = isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and least <= n < 1 << 62 for n in pair)
+        if pair is not None and not fits:
+            raise ConfigError(f"{path}: {name} must be two integers, it is {pair!r:.80}")
+    found["window"] = Window(*found["window"]) if found["window"] else None
+    found["rows"] = tuple(found["rows"]) if found["rows"] else None
     if found["order_version"] != ORDER_VERSION:
         raise ConfigError(
             f"{path}: saved under order version {found['order_version']}, this glmdata has {ORDER_VERSION}; "
