@@ -133,7 +133,8 @@ def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alrea
     for warning in warnings(report):
         click.echo(f"note: {warning}")
     state = "was there already" if already_there else "done"
-    click.echo(f"{folder} {state}, fingerprint {manifest['fingerprint'][:16]}; look at it: glmdata inspect {folder}")
+    click.echo(f"{folder} {state}, fingerprint {manifest['fingerprint'][:16]}")
+    click.echo(f"look at it: glmdata inspect {folder}, or {folder}/report.html in a browser")
 
 
 def _repeated(report: dict[str, Any], code: str) -> str:

@@ -1,6 +1,7 @@
 """`glmdata inspect`."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,11 +22,18 @@ __all__ = ["command"]
     metavar="I",
     help="Show the I-th sample, counted from 0 in the shards' order.",
 )
+@click.option("--random", "count", type=click.IntRange(1, 1 << 20), metavar="K", help="Show K samples drawn by --seed.")
+@click.option(
+    "--document", metavar="ID|URI:RECORD", help="Show which samples hold a document, named as for `glmdata why`."
+)
 @click.option(
     "--all",
     "all_tokens",
     is_flag=True,
-    help="With --sample: all tokens, not only those around masks and at the ends of spans.",
+    help="With --sample and --random: all tokens, not only those around masks and at the ends of spans.",
+)
+@click.option(
+    "--stats", is_flag=True, help="Count all samples: lengths, spans, mask ratios, objectives, languages, sources."
 )
 @click.option(
     "--verify", "verify_", is_flag=True, help="Check every file, hash and sample; exit 1 and the place of each fault."
@@ -34,7 +42,19 @@ __all__ = ["command"]
     "--at", "step", type=click.IntRange(0, 1 << 40), metavar="STEP", help="Show the batch of a training step."
 )
 @click.option(
-    "--rank", metavar="R", type=click.IntRange(min=0), default=0, show_default=True, help="With --at: whose batch."
+    "--state",
+    "state_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Show where the ShardStream stands whose state was saved as JSON; with --at use its order.",
+)
+@click.option(
+    "--rank",
+    metavar="R",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="With --at and --state: whose batch.",
 )
 @click.option(
     "--world",
@@ -42,7 +62,7 @@ __all__ = ["command"]
     type=click.IntRange(1, 1 << 20),
     default=1,
     show_default=True,
-    help="With --at: how many ranks.",
+    help="With --at and --state: how many ranks.",
 )
 @click.option(
     "--batch-size",
@@ -50,49 +70,74 @@ __all__ = ["command"]
     type=click.IntRange(1, 1 << 16),
     default=1,
     show_default=True,
-    help="With --at: of one rank.",
+    help="With --at and --state: of one rank.",
 )
 @click.option(
     "--seed",
     metavar="S",
     type=click.IntRange(0, (1 << 63) - 1),
-    default=0,
-    show_default=True,
-    help="With --at: of the order.",
+    help="With --at: of the order. With --random: which samples. Default: 0.",
 )
 @json_option
 def command(
     folder: str,
     sample: int | None,
+    count: int | None,
+    document: str | None,
     all_tokens: bool,
+    stats: bool,
     verify_: bool,
     step: int | None,
+    state_file: Path | None,
     rank: int,
     world: int,
     batch_size: int,
-    seed: int,
+    seed: int | None,
     as_json: bool,
 ) -> None:
     """Look into a finished build, by folder or URI (s3://, gs://, ...).
 
     Without options one screen of figures, from the manifest alone.
     """
-    if (sample is not None) + verify_ + (step is not None) > 1:
-        raise click.UsageError("give one of --sample, --verify and --at")
-    if all_tokens and sample is None:
-        raise click.UsageError("--all goes with --sample")
-    if step is None and (rank, world, batch_size, seed) != (0, 1, 1, 0):
-        raise click.UsageError("--rank, --world, --batch-size and --seed go with --at")
+    of_stream = step is not None or state_file is not None
+    chosen = [sample is not None, count is not None, document is not None, stats, verify_, of_stream]
+    if sum(chosen) > 1:
+        raise click.UsageError("give one of --sample, --random, --document, --stats, --verify and --at or --state")
+    if all_tokens and sample is None and count is None:
+        raise click.UsageError("--all goes with --sample and --random")
+    if not of_stream and (rank, world, batch_size) != (0, 1, 1):
+        raise click.UsageError("--rank, --world and --batch-size go with --at and --state")
+    if seed is not None and state_file is not None:
+        raise click.UsageError("give --seed or --state, which has a seed of its own")
+    if seed is not None and step is None and count is None:
+        raise click.UsageError("--seed goes with --at and --random")
     if verify_:
         _verify(folder, as_json)
+    elif stats:
+        from glmdata.cli.statistics import show_statistics
+
+        show_statistics(folder, as_json)
     elif sample is not None:
         from glmdata.cli.sample import show_sample
 
         show_sample(folder, sample, all_tokens, as_json)
-    elif step is not None:
-        from glmdata.cli.sample import show_batch
+    elif count is not None:
+        from glmdata.cli.sample import show_random
 
-        show_batch(folder, step, rank, world, batch_size, seed, as_json)
+        show_random(folder, count, seed or 0, all_tokens, as_json)
+    elif document is not None:
+        from glmdata.cli.sample import show_document
+
+        show_document(folder, document, as_json)
+    elif step is not None:
+        from glmdata.cli.batch import Ranks, show_batch
+
+        ranks = Ranks(rank=rank, world=world, batch_size=batch_size)
+        show_batch(folder, step, ranks, seed or 0, state_file, as_json)
+    elif state_file is not None:
+        from glmdata.cli.batch import Ranks, show_state
+
+        show_state(folder, state_file, Ranks(rank=rank, world=world, batch_size=batch_size), as_json)
     else:
         _overview(folder, as_json)
 
@@ -160,7 +205,7 @@ def _overview(folder: str, as_json: bool) -> None:
     add("shards", f"{len(shards)}   {size / 1e6:,.1f} MB   {batches} record batches   {manifest.layout}")
     console = make_console()
     console.print(table)
-    told = f"\nA sample: glmdata inspect {place.name} --sample 0      All checks: glmdata inspect {place.name} --verify"
+    told = f"\nA sample: glmdata inspect {place.name} --sample 0      Histograms: --stats      All checks: --verify"
     console.print(Text(told, "dim"))
 
 

@@ -20,12 +20,14 @@ __all__ = ["main"]
 _COMMANDS = {
     "build": "Build training shards from raw text files.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
+    "diff": "Show in what two finished builds differ.",
     "export": "Write a build as Parquet, JSON lines or a Megatron dataset.",
     "generate": "Fill the blanks of a prompt, continue a text, or chat.",
-    "inspect": "Look into a finished build: figures, samples, verification.",
+    "inspect": "Look into a finished build: figures, samples, histograms, verification.",
     "recipe": "Print a recipe with all its settings.",
-    "train": "Train a GLM on a finished build.",
+    "report": "Make report.html of a finished build.",
     "tokenizer": "Train a tokenizer, or look into one.",
+    "train": "Train a GLM on a finished build.",
     "why": "Show what happened to one document, stage by stage.",
 }
 """Subcommand -> short help; modules are imported only when called, so that --help is quick."""

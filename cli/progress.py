@@ -8,41 +8,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
+from glmdata.pipelines.stages import DOING, IN_BYTES, UNITS
+
 __all__ = ["LiveProgress", "PlainProgress", "make_progress"]
 
-# What each stage does, in the user's words.
-_DOING = {
-    "benchmarks": "read benchmarks",
-    "ingest": "read files",
-    "sign": "language, hashes",
-    "gather": "order by likeness",
-    "match": "find duplicates",
-    "verify": "compare texts",
-    "spread": "join duplicates",
-    "route": "join duplicates",
-    "settle": "choose survivors",
-    "paragraphs": "count paragraphs",
-    "repeated": "shared paragraphs",
-    "join": "shared paragraphs",
-    "clean": "cut and remove",
-    "sample": "sample text",
-    "train": "train tokenizer",
-    "tokenizer": "take tokenizer",
-    "tokenize": "tokenize",
-    "merge": "order documents",
-    "encode": "tokenize",
-    "layout": "lay out rows",
-    "balance": "balance languages",
-    "assemble": "mask spans",
-    "shards": "write shards",
-    "ledger": "write ledger",
-    "index": "write signatures",
-}
-_UNITS = {"assemble": "samples", "layout": "samples", "shards": "samples", "benchmarks": "records"}
 WIDE = 100
 """Columns from which on there is room for words."""
-_IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "encode", "merge", "shards"}
-"""Stages whose jobs are weighed in bytes, so that MB/s mean something."""
 
 
 class _Figures(ProgressColumn):
@@ -55,8 +26,8 @@ class _Figures(ProgressColumn):
         if not task.finished and task.time_remaining is not None:
             parts.append(f"{task.time_remaining:.0f} s left")
         if elapsed and task.fields["records"]:
-            parts.append(f"{task.fields['records'] / elapsed:,.0f} {_UNITS.get(task.fields['stage'], 'documents')}/s")
-        if elapsed and task.fields["weight"] and task.fields["stage"] in _IN_BYTES:
+            parts.append(f"{task.fields['records'] / elapsed:,.0f} {UNITS.get(task.fields['stage'], 'documents')}/s")
+        if elapsed and task.fields["weight"] and task.fields["stage"] in IN_BYTES:
             parts.append(f"{task.fields['weight'] / elapsed / 1e6:,.1f} MB/s")
         if task.fields["resumed"]:
             parts.append(f"{task.fields['resumed']} of {task.fields['jobs']} parts were done before")
@@ -87,7 +58,7 @@ class LiveProgress:
             stage,
             total=weight,
             stage=stage,
-            doing=_DOING.get(stage, ""),
+            doing=DOING.get(stage, ""),
             records=0,
             weight=0,
             resumed=0,
@@ -142,10 +113,10 @@ class PlainProgress:
     def stage_ended(self, stage: str, seconds: float) -> None:
         """One line with the stage's figures."""
         weight, records, resumed, jobs = self._sums[stage]
-        parts = [f"{stage:<10} {_DOING.get(stage, ''):<17} {seconds:7.2f} s"]
+        parts = [f"{stage:<10} {DOING.get(stage, ''):<17} {seconds:7.2f} s"]
         if records:
-            parts.append(f"{records:,} {_UNITS.get(stage, 'documents')}")
-        if stage in _IN_BYTES and seconds > 0 and weight:
+            parts.append(f"{records:,} {UNITS.get(stage, 'documents')}")
+        if stage in IN_BYTES and seconds > 0 and weight:
             parts.append(f"{weight / 1e6:,.1f} MB, {weight / seconds / 1e6:,.1f} MB/s")
         if resumed:
             parts.append(f"{resumed} of {jobs} parts were done before")

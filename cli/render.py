@@ -10,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glmdata.text.visible import drawn, visible
+
 __all__ = [
     "Token",
     "counted",
     "describe_outcomes",
+    "drawn",
     "is_plain",
     "make_console",
     "span_colour",
@@ -23,13 +26,8 @@ __all__ = [
 ]
 
 _COLOURS = ("bright_cyan", "bright_magenta", "bright_green", "bright_yellow", "bright_blue", "bright_red")
-# What would move the cursor, turn the text round, or not be seen at all.
-_UNSEEN = [0xAD, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
-_SHOWN = {code: f"⟨U+{code:04X}⟩" for code in [*range(0x80, 0xA0), *_UNSEEN]}
-_SHOWN |= {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡", 9: "    "}
 MAX_LANGUAGES = 8
 """Languages that a table shows, those with most text."""
-_VISIBLE = str.maketrans({"\n": "⏎", "\t": "⇥", "\r": "␍", " ": "·"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +48,6 @@ def make_console() -> Console:
 def is_plain(console: Console) -> bool:
     """Whether there is no colour, so that marks must tell what it would."""
     return console.color_system is None or console.no_color
-
-
-def visible(text: str) -> str:
-    """A text of others as it can be printed: controls and what cannot be seen are drawn, tabs are four spaces."""
-    return text.translate(_SHOWN)
 
 
 def counted(number: int, name: str) -> str:
@@ -107,7 +100,7 @@ def token_grid(console: Console, title: str, tokens: Sequence[Token | None]) -> 
 
     for token in tokens:
         cells = ("…", "", "") if token is None else (
-            token.text.translate(_VISIBLE) or "␀", str(token.position), str(token.block_position)
+            drawn(token.text) or "␀", str(token.position), str(token.block_position)
         )  # fmt: skip
         size = max(cell_len(cell) for cell in cells) + 1
         if width and head + width + size > console.width:

@@ -1,4 +1,5 @@
-"""Draw docs/demo.svg: the terminal after `make demo`, from the commands' real output.
+"""Make the README's pictures of the build that `make demo` leaves: docs/demo.svg and docs/stats.svg, the terminal,
+from the commands' real output, and docs/report.png, report.html in headless Chromium where there is one.
 
     python docs/picture.py
 
@@ -7,32 +8,55 @@ rich's own SVG export squeezes Chinese, whose characters are two cells wide; her
 
 import io
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from html import escape
 from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
-from rich.terminal_theme import DIMMED_MONOKAI
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS, SAMPLE, LINES = 124, 1, 38
+COLUMNS, SAMPLE, LINES, STATS_LINES = 124, 1, 48, 46
+WINDOW = "1080,2270"
 WIDTH, HEIGHT, SIZE, MARGIN = 8.4, 19.0, 14, 14.0
 FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', 'Noto Sans Mono CJK SC', 'PingFang SC', monospace"
 GROUND, INK = "#1d1f21", "#d8d8d8"
+THEME = TerminalTheme(
+    (29, 31, 33),
+    (216, 216, 216),
+    [
+        (40, 42, 46), (204, 102, 102), (138, 170, 90), (240, 198, 116),
+        (95, 145, 190), (178, 148, 187), (90, 165, 180), (197, 200, 198),
+    ],
+    [
+        (110, 114, 120), (240, 130, 120), (165, 214, 120), (250, 215, 125),
+        (125, 175, 250), (230, 150, 215), (110, 210, 225), (255, 255, 255),
+    ],
+)  # fmt: skip
+"""Black, red, green, yellow, blue, magenta, cyan, white; then the bright ones, on which dark text can be read."""
 
 
 def main() -> None:
     """Run the commands, draw, write."""
+    terminal("demo.svg", ["inspect demo", f"inspect demo --sample {SAMPLE}"], LINES)
+    terminal("stats.svg", ["inspect demo --stats"], STATS_LINES)
+    photograph()
+
+
+def terminal(name: str, commands: list[str], limit: int) -> None:
+    """Draw commands with the first lines of their output."""
     console = Console(width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     lines: list[list[Segment]] = []
-    for command in ("inspect demo", f"inspect demo --sample {SAMPLE}"):
+    for command in commands:
         output = run(command.split())
-        shown = [Text(f"$ glmdata {command}", style="bold"), *map(Text.from_ansi, output[:LINES])]
-        shown += [Text("…" if len(output) > LINES else "")]
+        shown = [Text(f"$ glmdata {command}", style="bold"), *map(Text.from_ansi, output[:limit])]
+        shown += [Text("…" if len(output) > limit else "")]
         for text in shown:
             lines += console.render_lines(text, pad=False)
     width, height = COLUMNS * WIDTH + 2 * MARGIN, len(lines) * HEIGHT + 2 * MARGIN
@@ -42,7 +66,22 @@ def main() -> None:
         f'font-family="{FONTS}" font-size="{SIZE}" fill="{INK}">\n'
         f'<rect width="100%" height="100%" rx="8" fill="{GROUND}"/>\n{body}\n</svg>\n'
     )
-    (ROOT / "docs" / "demo.svg").write_text(picture, "utf-8")
+    (ROOT / "docs" / name).write_text(picture, "utf-8")
+
+
+def photograph() -> None:
+    """The upper part of the demo's report.html."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        print("no Chromium here: docs/report.png stays as it is")
+        return
+    with tempfile.TemporaryDirectory() as profile:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        options += [f"--user-data-dir={profile}", "--hide-scrollbars", f"--window-size={WINDOW}"]
+        page, picture = ROOT / "demo" / "report.html", ROOT / "docs" / "report.png"
+        command = [browser, *options, f"--screenshot={picture}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def draw(line: list[Segment], top: float) -> str:
@@ -51,7 +90,7 @@ def draw(line: list[Segment], top: float) -> str:
     for text, style, _ in line:
         ink, ground = INK, None
         if style is not None:
-            ink = style.color.get_truecolor(DIMMED_MONOKAI).hex if style.color else INK
+            ink = style.color.get_truecolor(THEME).hex if style.color else INK
             ink, ground = (GROUND, ink) if style.reverse else (ink, None)
         size = cell_len(text)
         if ground:
@@ -75,8 +114,8 @@ def draw(line: list[Segment], top: float) -> str:
 def run(arguments: list[str]) -> list[str]:
     """Lines of a command's output, in colour."""
     environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS), "COLORTERM": "truecolor", "TERM": "xterm"}
-    glmdata = str(Path(sys.executable).parent / "glmdata")
-    done = subprocess.run([glmdata, *arguments], capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    command = [sys.executable, "-m", "glmdata.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
     return done.stdout.rstrip().split("\n")
 
 

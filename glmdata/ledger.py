@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 from glmdata.corpus.documents import DOCUMENT_ID_BYTES
 from glmdata.corpus.files import uri_of
 from glmdata.errors import ConfigError, DocumentNotFoundError, ShardCorruptError, ShardError
-from glmdata.shards.folder import locate
+from glmdata.shards.folder import Folder, open_folder
 from glmdata.shards.manifest import Manifest
 
 __all__ = ["Entry", "Ledger", "Refusal"]
@@ -69,10 +69,11 @@ class Refusal:
 class Ledger:
     """The ledger and the quarantine of a finished build."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, place: str | os.PathLike[str] | Folder) -> None:
         """Read the manifest. Raises ShardError without a finished build, ShardCorruptError where it is damaged."""
-        self.folder = os.fspath(folder)
-        self.manifest = Manifest.load(folder)
+        self._place = open_folder(place)
+        self.folder = self._place.name
+        self.manifest = Manifest.load(self._place)
 
     def find(self, name: str) -> Entry:
         """The row of a document id (32 hex digits, or a unique beginning of 6 or more) or of `uri:record`.
@@ -94,6 +95,20 @@ class Ledger:
     def by_id(self, document_id: bytes) -> Entry | None:
         """The row of a whole id."""
         return next(self._entries(_equals("document_id", document_id), 1), None)
+
+    def places(self, document_ids: Iterable[bytes]) -> dict[bytes, tuple[str, int]]:
+        """Uri and record of each of these documents that the ledger knows."""
+        wanted = pa.array(sorted(set(document_ids)), pa.binary(DOCUMENT_ID_BYTES))
+        condition = pc.field("document_id").isin(wanted)
+        found: dict[bytes, tuple[str, int]] = {}
+        for table in self.tables(["document_id", "uri", "record"], condition):
+            found |= {row["document_id"]: (row["uri"], row["record"]) for row in table.to_pylist()}
+        return found
+
+    def tables(self, columns: list[str], condition: pc.Expression | None = None) -> Iterator[pa.Table]:
+        """Some columns of the rows that fulfil a condition, a file at a time."""
+        for part in self._parts("ledger"):
+            yield part.to_table(columns, filter=condition)
 
     def repeating(self, survivor_id: bytes, build: str | None, limit: int) -> tuple[int, list[Entry]]:
         """How many documents left as duplicates of this one, of an earlier build if it is named; the first of them."""
@@ -170,7 +185,8 @@ class Ledger:
     def _parts(self, kind: str) -> Iterator["_Part"]:
         for name in sorted(self.manifest.files):
             if name.startswith(f"{kind}/"):
-                yield _Part(locate(self.folder, name))
+                file = self.manifest.files[name]
+                yield _Part(self._place.path(name, file.bytes, file.xxh3))
 
 
 class _Part:

@@ -47,6 +47,8 @@ __all__ = [
     "ShardSettings",
     "SpanSettings",
     "TokenizerSettings",
+    "describe_difference",
+    "differences",
     "load_recipe",
     "parse_fields",
     "read_settings",
@@ -303,13 +305,16 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _keys(kind, f"{prefix}{name}.")
 
 
-def describe_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
+def describe_difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """`key is a, there it is b` for each setting in which two dumped recipes differ."""
-    found = []
+    return [f"{key} is {a}, there it is {b}" for key, a, b in differences(mine, theirs)]
+
+
+def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key, value here, value there) of each setting in which two dumped recipes differ; None where it is missing."""
     for key in sorted({*mine, *theirs}):
         a, b = mine.get(key), theirs.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += describe_difference(a, b, f"{prefix}{key}.")
+            yield from differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key} is {a}, there it is {b}")
-    return found
+            yield f"{prefix}{key}", a, b

@@ -22,7 +22,7 @@ from glmdata.pipelines.compiling import Compilation
 from glmdata.pipelines.dedupe import deduplicate
 from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result, default_workers
 from glmdata.pipelines.finetune import finetune
-from glmdata.pipelines.folder import BuildFolder, identity_of
+from glmdata.pipelines.folder import PAGE_NAME, BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
@@ -91,6 +91,8 @@ def build(
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
+            if not (folder.path / PAGE_NAME).exists():  # stopped on its last step, or built by a version without it
+                _write_page(folder)
             return Built(
                 folder=out, manifest=_read(out / "manifest.json"), report=_read(out / "report.json"), already_there=True
             )
@@ -229,7 +231,15 @@ def _publish(
     with storage_errors("writing the report"):
         write_whole(folder.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
     folder.finish(manifest.dumps())
+    _write_page(folder)
     return Built(folder=folder.path, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
+
+
+def _write_page(folder: BuildFolder) -> None:
+    """Make report.html; it reads the finished build, and is no part of what the manifest names."""
+    from glmdata.pipelines.page import write_page
+
+    write_page(folder.path)
 
 
 def _check_unchanged(listing: Listing) -> None:

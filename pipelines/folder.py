@@ -18,10 +18,11 @@ from glmdata.shards.manifest import Manifest
 from glmdata.storage import storage_errors, sync_file, sync_folder, write_whole
 from glmdata.versions import versions
 
-__all__ = ["BuildFolder", "identity_of"]
+__all__ = ["PAGE_NAME", "BuildFolder", "identity_of"]
 
 WORK = ".build"
-_FILES = ("manifest.json", "report.json", "report.html", "tokenizer.model")
+PAGE_NAME = "report.html"
+_FILES = ("manifest.json", "report.json", PAGE_NAME, "tokenizer.model")
 _FOLDERS = {
     "shards": ("part-*-of-*.arrow",),
     "ledger": ("part-*-of-*.parquet",),

@@ -23,6 +23,7 @@ from glmdata.pipelines.index import write_signatures
 from glmdata.pipelines.partitions import Partition, number_parts, read_columns, read_documents
 from glmdata.pipelines.streams import Plan
 from glmdata.recipe import DedupeSettings
+from glmdata.shards.schema import OBJECTIVES
 
 __all__ = [
     "LEDGER_SCHEMA",
@@ -297,6 +298,7 @@ def build_report(
     for result in assembled:
         for name, counts in result.counts["objectives"].items():
             objectives.setdefault(name, Counter()).update(counts)
+    objectives = {name: objectives[name] for name in OBJECTIVES if name in objectives}
     by_language = {
         code: sum(result.counts["text_tokens"][place] for result in assembled)
         for place, code in enumerate(plan.languages)

@@ -27,7 +27,7 @@ def tree() -> set[str]:
             inside = path.relative_to(ROOT)
             if path.is_file() and "__pycache__" not in path.parts and ROOT / "glmdata" / "cli" not in path.parents:
                 found.add((inside if folder == "glmdata" else Path("glmdata") / inside).as_posix())
-    return {name for name in found if name.endswith((".py", ".yaml", "py.typed"))}
+    return {name for name in found if name.endswith((".py", ".yaml", ".jinja", "py.typed"))}
 
 
 @pytest.fixture(scope="module")

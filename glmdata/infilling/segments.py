@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from glmdata.infilling.style import Style
 
-__all__ = ["Segments", "find_segments", "split_segments", "token_segments"]
+__all__ = ["Segments", "find_segments", "split_segments", "token_segments", "visible_keys", "whole_segments"]
 
 
 _MATRICES = ("input_ids", "target_ids", "position_ids", "block_position_ids", "loss_mask")
@@ -70,6 +70,24 @@ def token_segments(found: Segments, rows: int, width: int) -> tuple[npt.NDArray[
     ids.ravel()[place] = np.repeat(number, found.length)
     ends.ravel()[place] = np.repeat(found.start + found.context_length, found.length)
     return ids, ends
+
+
+def whole_segments(
+    start: npt.NDArray[np.int64], context_length: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
+) -> Segments:
+    """The segments of one row, [S] each."""
+    return Segments(np.zeros(len(start), np.int64), start, context_length, length)
+
+
+def visible_keys(
+    segment_ids: npt.NDArray[np.int64],
+    context_ends: npt.NDArray[np.int64],
+    queries: npt.NDArray[np.int64],
+    keys: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Whether each query sees each key, [queries, keys]; of one row as `token_segments` has it, [L] each."""
+    same = segment_ids[queries][:, None] == segment_ids[keys]
+    return same & ((keys <= queries[:, None]) | (keys < context_ends[queries][:, None]))
 
 
 def split_segments(row: Mapping[str, Any], style: Style) -> list[dict[str, Any]]:

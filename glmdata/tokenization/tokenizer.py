@@ -177,8 +177,6 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> str:
         """Text of ids; special tokens appear by their spelling."""
-        roles = self.special.by_role()
-        spelled = {roles[role]: text for role, text in SPECIAL_TEXTS.items()}
         parts: list[str] = []
         run: list[int] = []
         for token in [*map(int, ids), -1]:
@@ -189,8 +187,13 @@ class Tokenizer:
                 parts.append(self._processor.decode(run))
                 run = []
             if token >= 0:
-                parts.append(spelled.get(token, f"<{token}>"))
+                parts.append(self._special_texts.get(token, f"<{token}>"))
         return "".join(parts)
+
+    @functools.cached_property
+    def _special_texts(self) -> dict[int, str]:
+        ids = self.special.by_role()
+        return {ids[role]: text for role, text in SPECIAL_TEXTS.items()}
 
     def piece(self, token: int) -> str:
         """How one id is shown: its piece with spaces for U+2581, or the special token's spelling."""

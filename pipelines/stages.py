@@ -1,0 +1,36 @@
+"""The stages of a build in the user's words, for progress bars and report.html."""
+
+__all__ = ["DOING", "IN_BYTES", "UNITS"]
+
+DOING = {
+    "benchmarks": "read benchmarks",
+    "ingest": "read files",
+    "sign": "language, hashes",
+    "gather": "order by likeness",
+    "match": "find duplicates",
+    "verify": "compare texts",
+    "spread": "join duplicates",
+    "route": "join duplicates",
+    "settle": "choose survivors",
+    "paragraphs": "count paragraphs",
+    "repeated": "shared paragraphs",
+    "join": "shared paragraphs",
+    "clean": "cut and remove",
+    "sample": "sample text",
+    "train": "train tokenizer",
+    "tokenizer": "take tokenizer",
+    "tokenize": "tokenize",
+    "merge": "order documents",
+    "encode": "tokenize",
+    "layout": "lay out rows",
+    "balance": "balance languages",
+    "assemble": "mask spans",
+    "shards": "write shards",
+    "ledger": "write ledger",
+    "index": "write signatures",
+}
+"""What each stage does."""
+UNITS = {"assemble": "samples", "layout": "samples", "shards": "samples", "benchmarks": "records"}
+"""What a stage counts, where that is not documents."""
+IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "encode", "merge", "shards"}
+"""Stages whose jobs are weighed in bytes, so that MB/s mean something."""
