@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/glmdata inspect demo --sample 1
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
