@@ -248,7 +248,7 @@ def test_every_string_of_a_record_is_read_from_every_format(tmp_path: Path) -> N
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"q": "one"}\n{"q": \n', "line 2 is not JSON"),
-        ("a.jsonl.gz", gzip.compress(b'{"q": "one"}\n')[:-5], "ends inside a frame"),
+        ("a.jsonl.gz", gzip.compress(b'{"q": "one"}\n', mtime=0)[:-5], "ends inside a frame"),
         ("a.parquet", b"PAR1 and no more", "cannot be read as parquet"),
         ("a.arrow", b"ARROW1 and no more", "cannot be read as arrow"),
         ("a.txt", b"\xff\xfe", "byte order mark of UTF-16"),
