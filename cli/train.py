@@ -83,16 +83,15 @@ def command(
         line = train_on_ray(options, workers, where, gpus=gpus, report=report)
     else:
         line = train(options, report)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks
+        return
     if not line:
         console.print(f"{out} has been trained to step {settings.steps} already")
         return
-    from glmdata.training.metrics import draw_curve
-
-    curve = draw_curve(out)
     if as_json:
         click.echo(json.dumps(line))
     else:
-        console.print(f"{out}: metrics.jsonl, {curve.name if curve else 'no curve'}, checkpoints/")
+        console.print(f"{out}: metrics.jsonl, curve.png, checkpoints/")
 
 
 def _told(line: dict[str, Any], steps: int) -> str:

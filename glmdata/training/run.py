@@ -54,6 +54,7 @@ def train(options: RunOptions, report: Callable[[dict[str, Any]], None] | None =
     """
     from glmdata.streaming import ShardStream
     from glmdata.training.distributed import join_world, leave_world
+    from glmdata.training.metrics import draw_curve
     from glmdata.training.trainer import Trainer, make_model
 
     settings, shards = options.settings, Shards(options.shards)
@@ -87,7 +88,10 @@ def train(options: RunOptions, report: Callable[[dict[str, Any]], None] | None =
             evaluation=evaluation,
             report=report,
         )
-        return trainer.fit()
+        last = trainer.fit()
+        if world.rank == 0:
+            draw_curve(options.out)
+        return last
     finally:
         leave_world(world)
 
