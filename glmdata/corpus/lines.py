@@ -4,7 +4,7 @@ Lines are cut by one `bytes.split` a block and their offsets summed by numpy, so
 besides parsing. Whole split with identity normalisation: 530 MB/s on English, 260 on Chinese text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import orjson
@@ -55,49 +55,52 @@ def read_json_records(
     blocks: Iterator[bytes], *, begin: int, end: int, convert: Convert, limit: int
 ) -> Iterator[RecordGroup]:
     """Records of the lines that begin in [begin, end), whole; other arguments as for `read_json_lines`."""
-    for lines, starts, sizes in _line_groups(blocks, begin, end, limit):
-        texts: list[str | None] = []
-        reasons: dict[int, str] = {}
-        blanks: list[int] = []
-        for index, line in enumerate(lines):
-            text = None
-            if line is None:
-                reasons[len(texts)] = too_long(int(sizes[index]))
-            elif not line.strip():
-                blanks.append(index)
-                continue
-            else:
-                try:
-                    text = convert(orjson.loads(line))
-                except orjson.JSONDecodeError as error:
-                    reasons[len(texts)] = _not_json(line, error)
-                except Refused as refused:
-                    reasons[len(texts)] = str(refused)
-            texts.append(text)
-        yield RecordGroup(
-            texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
-        )
+
+    def read(line: bytes) -> str | None:
+        if not line.strip():
+            return None
+        try:
+            return convert(orjson.loads(line))
+        except orjson.JSONDecodeError as error:
+            raise Refused(_not_json(line, error)) from None
+
+    return _read_lines(blocks, begin, end, limit, read)
 
 
 def read_text_lines(blocks: Iterator[bytes], *, begin: int, end: int, limit: int) -> Iterator[RecordGroup]:
     """Records of plain lines that begin in [begin, end); arguments as for `read_json_lines`."""
+
+    def read(line: bytes) -> str | None:
+        try:
+            text = line.removesuffix(b"\r").decode()
+        except UnicodeDecodeError as error:
+            raise Refused(not_utf8(line, error, "the line")) from None
+        return text if text.strip() else None
+
+    return _read_lines(blocks, begin, end, limit, read)
+
+
+def _read_lines(
+    blocks: Iterator[bytes], begin: int, end: int, limit: int, read: Callable[[bytes], str | None]
+) -> Iterator[RecordGroup]:
+    """Records by a reader of one line, which gives None for a blank one and raises Refused."""
     for lines, starts, sizes in _line_groups(blocks, begin, end, limit):
         texts: list[str | None] = []
         reasons: dict[int, str] = {}
         blanks: list[int] = []
         for index, line in enumerate(lines):
-            text = None
-            if line is None:
-                reasons[len(texts)] = too_long(int(sizes[index]))
+            try:
+                if line is None:
+                    raise Refused(too_long(int(sizes[index])))
+                text = read(line)
+            except Refused as refused:
+                reasons[len(texts)] = str(refused)
+                texts.append(None)
+                continue
+            if text is None:
+                blanks.append(index)
             else:
-                try:
-                    text = line.removesuffix(b"\r").decode()
-                except UnicodeDecodeError as error:
-                    reasons[len(texts)] = not_utf8(line, error, "the line")
-                if text is not None and not text.strip():
-                    blanks.append(index)
-                    continue
-            texts.append(text)
+                texts.append(text)
         yield RecordGroup(
             texts=texts, reasons=reasons, offsets=np.delete(starts, blanks), lengths=np.delete(sizes, blanks)
         )

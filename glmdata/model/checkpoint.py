@@ -109,7 +109,7 @@ def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
     try:
         found: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint") from None
+        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint (RUN/checkpoints/step-...)") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
@@ -128,6 +128,6 @@ def _device(name: torch.device | str | None) -> torch.device:
         return torch.get_default_device()
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError):  # what PyTorch raises for one it knows but has not
         raise ConfigError(f"device {name}: there is none of that name here") from None
     return torch.device(name)
