@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_span_statistics import figures
-from test_variants import row_of, spans_settings, special_for, text_of
+from test_variants import row_of, rows_of_any_style, special_for, text_of
 from test_windows import DOCUMENT, ONLY, SENTENCE, SHARED_PAD, TOKEN, Text, article_stream, check_spans, documents
 
 from glmdata.errors import ShardCorruptError
@@ -17,7 +17,7 @@ from glmdata.infilling.restore import restore
 from glmdata.infilling.spans import span_rules
 from glmdata.infilling.style import style_of
 from glmdata.infilling.unmask import Tensors, lay_out_rows
-from glmdata.recipe import ObjectiveWeights, SpanSettings
+from glmdata.recipe import SpanSettings
 from glmdata.shards.compact import unmasked
 
 SEED = 7  # that of Text.rows
@@ -62,12 +62,7 @@ def remasked(rows, epoch, spans, special):
 
 
 @settings(max_examples=100)
-@given(
-    documents.map(Text),
-    st.sampled_from([16, 40, 128, 512]),
-    st.sampled_from([ObjectiveWeights(), *ONLY.values()]),
-    spans_settings,
-)
+@given(*rows_of_any_style)
 def test_rows_taken_apart_and_laid_out_are_as_they_were(text, length, objectives, spans):
     special = special_for(spans)
     rows = text.rows(length, objectives=objectives, spans=spans, special=special)
@@ -80,13 +75,7 @@ def test_rows_taken_apart_and_laid_out_are_as_they_were(text, length, objectives
 
 
 @settings(max_examples=150)
-@given(
-    documents.map(Text),
-    st.sampled_from([16, 40, 128, 512]),
-    st.sampled_from([ObjectiveWeights(), *ONLY.values()]),
-    spans_settings,
-    st.integers(1, 5),
-)
+@given(*rows_of_any_style, st.integers(1, 5))
 def test_a_fresh_row_has_the_same_text_and_keeps_every_rule(text, length, objectives, spans, epoch):
     special = special_for(spans)
     rows = text.rows(length, objectives=objectives, spans=spans, special=special)

@@ -109,6 +109,15 @@ spans_settings = st.builds(
 )
 
 
+rows_of_any_style = (
+    documents.map(Text),
+    st.sampled_from([16, 40, 128, 512]),
+    st.sampled_from([ObjectiveWeights(), *ONLY.values()]),
+    spans_settings,
+)
+"""text, length, objectives, spans"""
+
+
 def special_for(spans):
     return SHARED_PAD.extended(dblock=spans.block_mask_ratio > 0, sentinels=spans.sentinels)
 
@@ -132,12 +141,7 @@ def text_of(text, rows, row, start, special):
 
 
 @settings(max_examples=150)
-@given(
-    documents.map(Text),
-    st.sampled_from([16, 40, 128, 512]),
-    st.sampled_from([ObjectiveWeights(), *ONLY.values()]),
-    spans_settings,
-)
+@given(*rows_of_any_style)
 def test_unmasking_gives_the_text_back_whatever_the_style(text, length, objectives, spans):
     special = special_for(spans)
     rows = text.rows(length, objectives=objectives, spans=spans, special=special)

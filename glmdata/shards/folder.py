@@ -168,7 +168,7 @@ class RemoteFolder:
 
             found, root = fsspec.core.url_to_fs(self._uri)
             return fs.PyFileSystem(fs.FSSpecHandler(found)), root
-        except (ImportError, ValueError, NotImplementedError) as error:
+        except (ImportError, ValueError, NotImplementedError) as error:  # no client, no such scheme, not built in
             raise ConfigError(f"{self.name}: cannot be read: {self._told(error)}") from None
 
     def _retried(self, name: str, attempt: Callable[[], T], cancelled: Callable[[], bool]) -> T:
