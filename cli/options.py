@@ -10,7 +10,7 @@ corpus_option = click.option(
     multiple=True,
     required=True,
     metavar="PATH",
-    help="Folder or file of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. Repeat it for each.",
+    help="Folder or file of raw text, or its URI (s3://bucket/prefix): .jsonl and .txt (also .gz, .zst), .parquet, .arrow. Repeat it for each.",
 )
 recipe_option = click.option(
     "--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="A recipe of glmdata, or a YAML file."

@@ -152,16 +152,20 @@ class Remote:
 
         return self.retried(name, attempt, doing="written")
 
-    def copy(self, source: str, name: str, version: str) -> None:
-        """Copy an object inside the store, if it is still this version. Raises FileNotFoundError, StorageError."""
+    def copy(self, source: str, name: str, version: str) -> bool:
+        """Copy an object inside the store, if it is still this version; whether it was. Raises StorageError."""
 
-        def attempt() -> None:
+        def attempt() -> bool:
             store, path = self.open(source)
-            if _state(store, path)[1] != version:
-                raise FileNotFoundError(source)
-            store.copy_file(path, self.open(name)[1])
+            try:
+                if _state(store, path)[1] != version:
+                    return False
+                store.copy_file(path, self.open(name)[1])
+            except FileNotFoundError:
+                return False
+            return True
 
-        self.retried(name, attempt, doing="written")
+        return self.retried(name, attempt, doing="written")
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete objects; what is not there needs no deleting. Raises StorageError."""
@@ -224,6 +228,13 @@ class Remote:
             return Found(name, info.size or 0, info.mtime_ns or 0) if info.type == FileType.File else None
 
         return self.retried(name, attempt)
+
+    def size(self, name: str = "") -> int:
+        """Bytes of an object. Raises FileNotFoundError, StorageError."""
+        found = self.stat(name)
+        if found is None:
+            raise FileNotFoundError(self.shown(name))
+        return found.size
 
     def each(self, names: Iterable[str], act: Callable[[str], T]) -> Iterator[T]:
         """`act` on each name, several at a time; the results in order, all made when this returns."""
