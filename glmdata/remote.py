@@ -300,11 +300,14 @@ def _connect(scheme: str, uri: str) -> tuple[Any, str]:
 
     if scheme == "s3":  # small objects by one request instead of three; pyarrow before 20 does not know the option
         try:
-            found: tuple[Any, str] = fs.FileSystem.from_uri(f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true")
-            return found
+            opened: tuple[Any, str] = fs.FileSystem.from_uri(
+                f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+            )
+            return opened
         except ValueError:
             pass
-    return fs.FileSystem.from_uri(uri)  # type: ignore[no-any-return]
+    opened = fs.FileSystem.from_uri(uri)
+    return opened
 
 
 def _state(store: Any, path: str) -> tuple[int, str]:

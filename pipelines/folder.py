@@ -176,8 +176,8 @@ class BuildFolder:
         entries = self.place.entries()
         if entries and WORK not in entries and "manifest.json" not in entries:
             raise BuildExistsError(
-                f"--out {self.place.name} holds other files ({', '.join(sorted(entries)[:3])}) and no build of glmdata; "
-                "choose an empty or a new folder"
+                f"--out {self.place.name} holds other files ({', '.join(sorted(entries)[:3])}) and no build of "
+                "glmdata; choose an empty or a new folder"
             )
 
 

@@ -1,9 +1,9 @@
 """The lock of a build in an object store, from nothing but its consistent listings.
 
-Each builder writes a *claim*, an object of its own, then lists all claims. It holds the lock once a listing that it asked
-for after its claim was written shows no other. Two cannot: of two claims one was written later, and the listing that
-follows it shows the earlier one (S3, Google Cloud Storage and Azure list what was written before). Conditional writes
-would do the same, but Arrow's client has none.
+Each builder writes a *claim*, an object of its own, then lists all claims. It holds the lock once a listing that it
+asked for after its claim was written shows no other. Two cannot: of two claims one was written later, and the listing
+that follows it shows the earlier one (S3, Google Cloud Storage and Azure list what was written before).
+Conditional writes would do the same, but Arrow's client has none.
 
 The owner counts up in its claim. Who finds another's claim waits whether the count moves and breaks it where it does
 not; no clocks are compared. An owner that was suspended meanwhile finds its claim broken, and stops before it commits

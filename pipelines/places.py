@@ -144,8 +144,8 @@ class RemotePlace:
             if not self.store.copy(f"{work}/{file.path}", name, file.version):
                 self.store.remove([f"{work}/{file.path}"])
                 raise StorageError(
-                    f"{self.store.shown(f'{work}/{file.path}')}: not what was written there; run the same command again, "
-                    "and it is made anew"
+                    f"{self.store.shown(f'{work}/{file.path}')}: not what was written there; run the same command "
+                    "again, and it is made anew"
                 )
 
         list(self.store.each(files, copy))

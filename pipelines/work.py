@@ -175,8 +175,8 @@ class RemoteWork:
         except ShardCorruptError:
             self._store.remove([file.path])
             raise StorageError(
-                f"{self._store.shown(file.path)}: damaged in the store, and removed; run the same command again, and it "
-                "is made anew"
+                f"{self._store.shown(file.path)}: damaged in the store, and removed; run the same command again, and "
+                "it is made anew"
             ) from None
         except ShardError:
             raise StorageError(
@@ -237,7 +237,7 @@ def _record(stage: str, index: int) -> str:
 def _link(source: Path, target: Path) -> None:
     """Another name for a file; two threads may ask at the same time."""
     with contextlib.suppress(FileExistsError):
-        os.link(source, target)  # noqa: PTH  (hardlink_to names its errors after the target)
+        os.link(source, target)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class InputFile:
     uri: str
     """POSIX path inside the corpus, always valid UTF-8 without control characters."""
     path: str
-    """Where to open it: a path, bytes outside UTF-8 as surrogates, as `os` wants them; or a URI, perhaps with secrets."""
+    """Where to open it: a path, bytes outside UTF-8 as surrogates, as `os` wants them; or a URI, with its secrets."""
     size: int
     mtime_ns: int
     """Time of the last change; by the store's clock in an object store, 0 where that tells none."""
@@ -55,6 +55,11 @@ class InputFile:
     compression: Compression | None
     problem: str | None
     """Why it cannot be opened; it is then one quarantined row of the ledger."""
+
+    @property
+    def shown(self) -> str:
+        """Its path or URI as it may be told."""
+        return without_secrets(self.path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

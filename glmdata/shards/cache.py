@@ -69,7 +69,7 @@ class Cache:
         """Take a finished file of this disk in under another name of its own; nothing where that cannot be."""
         with contextlib.suppress(OSError):
             self._make_room(size, source)
-            os.link(source, self.folder / f"{digest}-{size}")  # noqa: PTH  (hardlink_to names errors after the target)
+            os.link(source, self.folder / f"{digest}-{size}")
 
     def drop(self, digest: str, size: int) -> None:
         """Forget a file that turned out to be damaged."""
