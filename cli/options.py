@@ -9,8 +9,9 @@ corpus_option = click.option(
     "corpora",
     multiple=True,
     required=True,
-    metavar="PATH",
-    help="Folder or file of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. Repeat it for each.",
+    metavar="PATH|URI",
+    help="Folder, file or URI (s3://bucket/prefix) of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. "
+    "Repeat it for each.",
 )
 recipe_option = click.option(
     "--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="A recipe of glmdata, or a YAML file."

@@ -12,8 +12,19 @@ import xxhash
 
 from glmdata.errors import BuildExistsError, StorageError
 
-__all__ = ["absolute", "file_digest", "storage_errors", "sync_file", "sync_folder", "whole_folder", "write_whole"]
+__all__ = [
+    "PLACE",
+    "absolute",
+    "file_digest",
+    "storage_errors",
+    "sync_file",
+    "sync_folder",
+    "whole_folder",
+    "write_whole",
+]
 
+PLACE = {"place": True}
+"""Metadata of a dataclass field that says where something lies, which changes nothing of what is made of it."""
 _ADVICE = {
     errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",
     errno.EDQUOT: "the disk quota is used up; make room and run the same command again, finished work is kept",
