@@ -1,18 +1,16 @@
 """The folder of a build: whose it is, who works in it, and how a finished build appears there at once."""
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from glmdata.corpus.benchmarks import Benchmark
 from glmdata.corpus.files import InputFile
-from glmdata.errors import BuildExistsError, BuildRunningError, ShardCorruptError
+from glmdata.errors import BuildExistsError, ShardCorruptError
+from glmdata.pipelines.lock import BuildLock, hold
 from glmdata.recipe import Recipe, describe_difference
 from glmdata.shards.manifest import Manifest
 from glmdata.storage import storage_errors, sync_file, sync_folder, write_whole
@@ -58,27 +56,15 @@ class BuildFolder:
         self.path, self.work = path, path / WORK
         self._identity = self.work / "identity.json"
         self._corpus = self.work / "corpus.json"
+        self._lock: BuildLock | None = None
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; the lock goes with the process, however it ends."""
+    def locked(self, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Hold the folder for one process; `tell` is called where that takes time."""
         self._refuse_strangers()
         with storage_errors("making the output folder"):
             self.work.mkdir(parents=True, exist_ok=True)
-            lock = (self.work / "lock").open("a+")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.seek(0)
-                owner = lock.read().strip() or "another process"
-                raise BuildRunningError(
-                    f"{self.path}: {owner} is building here; wait for it, or choose another --out"
-                ) from None
-            with storage_errors("writing the lock"):
-                lock.truncate(0)
-                lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-                lock.flush()
+        with hold(self.path, self.work / "lock", tell) as self._lock:
             yield
 
     def finished(self) -> bool:
@@ -163,18 +149,23 @@ class BuildFolder:
 
     def finish(self, manifest: str) -> None:
         """Make the build visible by one rename, then remove the work."""
+        if self._lock is not None:
+            self._lock.check()
         with storage_errors("publishing"):
             for name in (*_FOLDERS, "."):
                 if (self.path / name).is_dir():
                     sync_folder(self.path / name)
+            with contextlib.suppress(PermissionError):  # may be written to, not listed, by us
+                sync_folder(self.path.parent)
             write_whole(self.path / "manifest.json", manifest.encode())
         self.remove_work()
 
     def remove_work(self) -> None:
-        """Remove the work of the stages."""
-        for entry in self.work.iterdir() if self.work.is_dir() else ():
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+        """Remove the work of the stages; twice, since a late worker may write a file between two looks."""
+        for _ in range(2):
+            for entry in self.work.iterdir() if self.work.is_dir() else ():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def _read_identity(self) -> dict[str, Any] | None:
         return _read_object(self._identity) if self._identity.exists() else None
