@@ -1,12 +1,15 @@
 """The command `glmdata`: finds the subcommand, turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 129 hung up, 130 interrupted, 143 terminated. A first signal unwinds: what
+runs is stopped, the lock let go. A second one ends the process at once.
 """
 
 import importlib
 import os
+import shlex
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -65,13 +68,37 @@ def _glmdata() -> None:
     """Raw Chinese and English text in, GLM (autoregressive blank infilling) training data out."""
 
 
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+_STOPS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_RESUMED = ("build", "train")
+"""Commands that go on where they stopped."""
+
+
+class _Stopped(BaseException):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
+
+
+def _watch_signals() -> None:
+    """Let the first signal unwind and the second end the process; one that is ignored (nohup) stays so."""
+    caught: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+        raise _Stopped(number)
+
+    for number in _STOPS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, stop)
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _watch_signals()
     try:
         _glmdata.main(standalone_mode=False)
         code = 0
@@ -83,15 +110,33 @@ def main() -> NoReturn:
             raise
         click.echo(f"glmdata: {error}", err=True)
         code = 2 if isinstance(error, ConfigError) else 1
+    except _Stopped as stop:
+        _end(stop.number)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("glmdata: interrupted; the same command goes on where this one stopped", err=True)
-        code = 130
+        _end(signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-        if code == 128 + signal.SIGTERM:
-            click.echo("glmdata: terminated; the same command goes on where this one stopped", err=True)
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _end(number: signal.Signals) -> NoReturn:
+    """Say how to go on, and exit without waiting for threads in the middle of a partition."""
+    told = f"glmdata: {_STOPS[number]}"
+    arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
+    if arguments[:1] and arguments[0] in _RESUMED:
+        told += "; the same command goes on where this one stopped"
+        if not any("://" in argument and "@" in argument for argument in arguments):  # may hold a password
+            told += f":\n  {shlex.join(['glmdata', *arguments])}"
+    try:
+        click.echo(told, err=True)
+        sys.stdout.flush()
+    except OSError:  # the terminal is gone
+        os._exit(128 + number)
+    if threading.active_count() > 1:
+        sys.stderr.flush()
+        os._exit(128 + number)
+    sys.exit(128 + number)

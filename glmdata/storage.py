@@ -49,6 +49,17 @@ def storage_errors(doing: str) -> Iterator[None]:
         raise StorageError(f"{doing}{where}: {advice}") from error
 
 
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file's name into an OSError of a call that knew its descriptor alone."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def absolute(place: str) -> str:
     """A path that means the same in every process of a build; URIs stay as they are."""
     return place if "://" in place else os.path.abspath(place)  # noqa: PTH100  (keeps links, unlike resolve)
@@ -68,7 +79,8 @@ def sync_file(path: str | os.PathLike[str]) -> None:
     """Force a file's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -77,7 +89,8 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
     """Force a folder's entries to the disk, so that a rename in it outlives a loss of power."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with _named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -85,7 +98,7 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file under another name, sync it, rename it into place, sync the folder."""
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
+    with _named(path), beside.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

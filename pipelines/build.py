@@ -20,13 +20,14 @@ from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.clean import clean
 from glmdata.pipelines.compiling import Compilation
 from glmdata.pipelines.dedupe import deduplicate
-from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result, default_workers
+from glmdata.pipelines.engine import Engine, FileRef, Progress, Result, default_workers
 from glmdata.pipelines.finetune import finetune
 from glmdata.pipelines.folder import PAGE_NAME, BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
+from glmdata.pipelines.scheduling import Executor
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.remote import is_remote, without_secrets

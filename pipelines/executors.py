@@ -3,7 +3,8 @@
 import os
 
 from glmdata.errors import ConfigError
-from glmdata.pipelines.engine import Executor, default_workers
+from glmdata.pipelines.engine import default_workers
+from glmdata.pipelines.scheduling import Executor
 
 __all__ = ["AUTO_RAY_BYTES", "check_engine", "choose_executor"]
 
