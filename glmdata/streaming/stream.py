@@ -99,8 +99,8 @@ class ShardStream(StepStream):
             cache_dir: where shards of an object store are kept; by default $GLMDATA_CACHE_DIR, else
                 ~/.cache/glmdata. Any number of processes may share it.
             cache_bytes: how much is kept there, 16 GiB by default; what was used longest ago goes first.
-            prefetch: batches that a thread makes ahead, 0 for none. By default so many as have 128 rows and at least 2,
-                in DataLoader workers 0.
+            prefetch: batches that a thread makes ahead while the consumer computes, 0 for none. By default 2, in
+                DataLoader workers 0.
             pin_memory: whether batches lie in pinned memory, which a GPU copies from by itself. By default where CUDA
                 is; never in DataLoader workers, whose loader has an option of the same name.
 
