@@ -246,8 +246,13 @@ def _check_unchanged(listing: Listing) -> None:
     """Raise InputError where a file was written to while it was read."""
     for file in listing.files:
         if file.problem is None:
-            with storage_errors("reading the corpus"):
+            try:
                 status = os.stat(file.path)  # noqa: PTH116  (odd bytes in names)
+            except OSError as error:
+                raise InputError(
+                    f"{file.uri} was there when the build began and is gone ({error.strerror}); "
+                    "run the command again with --fresh"
+                ) from None
             if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
                 raise InputError(f"{file.uri} changed while it was read; run the command again with --fresh")
 

@@ -26,6 +26,8 @@ ATTEMPTS = 4
 BACKOFF_S = 0.5
 """Before the second attempt; four times as long before each further one."""
 CHUNK_BYTES = 4 << 20
+SMALL_BYTES = 1 << 28
+"""Of a file that is read whole, if nothing else is said."""
 
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 _HOPELESS = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "NO_SUCH_BUCKET", "Forbidden")
@@ -46,9 +48,10 @@ class LocalFolder:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.name = os.fspath(folder)
 
-    def read(self, name: str) -> bytes:
-        """A small file. Raises OSError."""
-        return (Path(self.name) / name).read_bytes()
+    def read(self, name: str, limit: int = SMALL_BYTES) -> bytes:
+        """A small file; of a larger one no more than a byte past the limit. Raises OSError."""
+        with (Path(self.name) / name).open("rb") as file:
+            return file.read(limit + 1)
 
     def path(self, name: str, size: int, digest: str, *, fresh: bool = False) -> Path:  # noqa: ARG002
         """Where a file lies, if it is there at all. Raises ShardError as `locate`."""
@@ -76,13 +79,13 @@ class RemoteFolder:
         """Everything but the client."""
         return self.__dict__ | {"_client": None}
 
-    def read(self, name: str) -> bytes:
-        """A small file. Raises FileNotFoundError, StorageError after the last attempt."""
+    def read(self, name: str, limit: int = SMALL_BYTES) -> bytes:
+        """As LocalFolder.read. Raises FileNotFoundError, StorageError after the last attempt."""
 
         def attempt() -> bytes:
             store, root = self._open()
             with store.open_input_stream(f"{root}/{name}") as stream:
-                return bytes(stream.read())
+                return bytes(stream.read(limit + 1))
 
         return self._retried(name, attempt, _never)
 
