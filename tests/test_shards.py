@@ -17,7 +17,7 @@ from synthetic import LENGTH, SPECIAL, VOCABULARY, batch_of, random_row, write_b
 from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.shards import mapping, reader
 from glmdata.shards.footer import FooterError, record_batch_blocks
-from glmdata.shards.manifest import Manifest, fingerprint_of
+from glmdata.shards.manifest import Manifest, fingerprint_of, manifest_text
 from glmdata.shards.reader import Shards
 from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, make_batch, shard_schema, trim_batch
 from glmdata.shards.verify import verify
@@ -50,7 +50,7 @@ def rewritten_manifest(folder: Path, change) -> None:
     change(content)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     content["checksum"] = xxhash.xxh3_64_hexdigest(canonical.encode())
-    (folder / "manifest.json").write_text(json.dumps(content))
+    (folder / "manifest.json").write_text(manifest_text(content))
 
 
 # ---------------------------------------------------------------- schema and batches

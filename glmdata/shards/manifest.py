@@ -21,7 +21,7 @@ from glmdata.recipe import SpanSettings
 from glmdata.shards.folder import Folder, open_folder
 from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS, shard_schema
 
-__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of"]
+__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "manifest_text"]
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 28
@@ -185,7 +185,7 @@ class Manifest(_Entry):
     def dumps(self) -> str:
         """The text of `manifest.json`, checksum included; equal manifests have equal texts."""
         content = self.model_dump(mode="json")
-        return json.dumps(content | {"checksum": _checksum(content)}, indent=1, sort_keys=True) + "\n"
+        return manifest_text(content | {"checksum": _checksum(content)})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str] | Folder) -> "Manifest":
@@ -228,6 +228,11 @@ class Manifest(_Entry):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "manifest"
             raise ShardCorruptError(f"{path}: not a manifest: {where}: {first['msg']}") from None
+
+
+def manifest_text(content: dict[str, Any]) -> str:
+    """`manifest.json` as it is written, from all that is in it."""
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def fingerprint_of(shards: Sequence[str]) -> str:
