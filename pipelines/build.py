@@ -94,7 +94,7 @@ def build(
             if not (folder.path / PAGE_NAME).exists():  # stopped on its last step, or built by a version without it
                 _write_page(folder)
             return Built(
-                folder=out, manifest=_read(out / "manifest.json"), report=_read(out / "report.json"), already_there=True
+                folder=out, manifest=_read_json(out / "manifest.json"), report=_read_json(out / "report.json"), already_there=True
             )
         size = sum(file.size for file in listing.files)
         executor = make_executor(size)
@@ -124,8 +124,7 @@ def _run(
     if recipe.finetune.task != "none" and tokenizer is not None and tokenizer_path is not None:
         return _run_finetune(engine, folder, listing, recipe, tokenizer, tokenizer_path)
     index = index_benchmarks(engine, benchmarks, recipe)
-    partitions = ingest(engine, listing.files, recipe)
-    _check_unchanged(listing)
+    partitions = _read(engine, listing, recipe)
     hints = _hints(listing, partitions, recipe) + _idle_weights(listing, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
     if deduplicated.held:
@@ -165,8 +164,7 @@ def _run_finetune(
     tokenizer: Tokenizer,
     tokenizer_path: str,
 ) -> Built:
-    partitions = ingest(engine, listing.files, recipe)
-    _check_unchanged(listing)
+    partitions = _read(engine, listing, recipe)
     model = tokenizer_file(engine, tokenizer, tokenizer_path)
     made = finetune(engine, partitions, tokenizer, model, recipe, listing.ignored)
     entry = _tokenizer_entry(tokenizer, tokenizer.special)
@@ -242,6 +240,16 @@ def _write_page(folder: BuildFolder) -> None:
     write_page(folder.path)
 
 
+def _read(engine: Engine, listing: Listing, recipe: Recipe) -> list[Partition]:
+    """The partitions of the corpus. Raises InputError where there is no record in it, or it changed meanwhile."""
+    partitions = ingest(engine, listing.files, recipe)
+    _check_unchanged(listing)
+    if not partitions:
+        count = len(listing.files)
+        raise InputError(f"no record in the corpus: {'its file is' if count == 1 else f'its {count} files are'} empty")
+    return partitions
+
+
 def _check_unchanged(listing: Listing) -> None:
     """Raise InputError where a file was written to while it was read."""
     for file in listing.files:
@@ -301,6 +309,6 @@ def _nothing_found(corpora: Sequence[str], out: Path, listing: Listing) -> str:
     return f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}{told}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
