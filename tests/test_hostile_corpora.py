@@ -17,12 +17,14 @@ import zstandard
 from corpora import document, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import damaged, write_build
 from test_build import Stops, ledger, run
 from test_corpus_readers import KEPT, QUARANTINED, details, lines, read, rows, texts, whole_file, write_parquet
 
 from glmdata.corpus.benchmarks import find_benchmarks, read_benchmark
-from glmdata.errors import ConfigError, InputError
+from glmdata.errors import ConfigError, InputError, ShardCorruptError
 from glmdata.recipe import CorpusSettings, load_recipe
+from glmdata.shards.reader import Shards
 from glmdata.tokenization import Tokenizer
 
 MIB = 1 << 20
@@ -238,11 +240,6 @@ def test_c11_every_code_point_comes_back_and_is_no_special_token(tokenizer: Toke
 
 
 def test_c12_a_tokenizer_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
-    from synthetic import write_build
-
-    from glmdata.errors import ShardCorruptError
-    from glmdata.shards.reader import Shards
-
     write_build(tmp_path / "b")
     path = tmp_path / "b" / "tokenizer.model"
     assert Shards(tmp_path / "b").file("tokenizer.model") == path
@@ -302,20 +299,6 @@ def test_c13_a_recipe_that_would_take_minutes_is_refused(tmp_path: Path) -> None
     (tmp_path / "long.yaml").write_text("".join(f"k{number}: 1\n" for number in range(80_000)), "utf-8")
     with pytest.raises(ConfigError, match="a recipe is at most"):
         load_recipe(str(tmp_path / "long.yaml"))
-
-
-def damaged(data: bytes) -> st.SearchStrategy[bytes]:
-    """The bytes cut, or a few of them changed."""
-    places = st.integers(0, len(data) - 1)
-    changes = st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4)
-
-    def changed(pairs: list[tuple[int, int]]) -> bytes:
-        found = bytearray(data)
-        for place, value in pairs:
-            found[place] = value
-        return bytes(found)
-
-    return st.builds(lambda end: data[:end], places) | changes.map(changed)
 
 
 @given(data=st.data())

@@ -14,10 +14,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pytest
+from corpora import write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 from synthetic import write_build
+from test_build import run
 from test_shards import copied, rewritten_manifest
 
 from glmdata.corpus.files import InputFile
@@ -125,6 +127,15 @@ def test_d4_damage_with_right_hashes_never_ends_the_process(tmp_path: Path, comp
     """Stronger than no verification at all: somebody who makes a build up can give it any hashes."""
     write_build(tmp_path / "b", compression=compression)
     assert sum(read_apart(tmp_path / "b", rehash=True)) == FLIPS
+
+
+def test_d4_nor_in_compact_shards_whose_rows_are_laid_out_by_kernels(tmp_path: Path) -> None:
+    """Kernels check no bounds: what they are given is checked before."""
+    write_corpus(tmp_path / "corpus", 20)
+    options = ("shards.layout=compact", "shards.rows_per_record_batch=16")
+    made = run(tmp_path / "corpus", tmp_path / "out", *options)
+    assert read_apart(made.folder, rehash=False)[2] == 0
+    assert sum(read_apart(made.folder, rehash=True)) == FLIPS
 
 
 def test_d2_every_length_block_and_exchange_is_found(build: Path, tmp_path: Path) -> None:
