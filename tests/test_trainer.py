@@ -247,3 +247,37 @@ def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_p
     assert wrong.returncode == 2
     assert "did you mean batch_size?" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_event_files_say_what_metrics_say_after_a_kill_too(shards: str, tmp_path: Path) -> None:
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="no tensorboard")
+
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        if line["step"] == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(options(shards, tmp_path, holdout=8, evaluate_every=2), kill)
+    train(options(shards, tmp_path, holdout=8, evaluate_every=2))
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+    found = reading.EventAccumulator(str(tmp_path), purge_orphaned_data=False).Reload()
+    lines = read_metrics(tmp_path)
+    for tag, of in (
+        ("loss", lambda line: line["loss"]),
+        ("learning_rate", lambda line: line["learning_rate"]),
+        ("languages/zh", lambda line: line["languages"].get("zh")),
+        ("evaluation/objectives/token", lambda line: line.get("evaluation", {}).get("objectives", {}).get("token")),
+    ):
+        expected = [(line["step"], of(line)) for line in lines if of(line) is not None]
+        assert expected
+        events = found.Scalars(tag)
+        assert [event.step for event in events] == [step for step, _ in expected]
+        assert [event.value for event in events] == pytest.approx([value for _, value in expected])
+
+
+def test_event_files_are_not_written_where_they_are_not_wanted(shards: str, tmp_path: Path) -> None:
+    train(options(shards, tmp_path, steps=1, tensorboard=False))
+    assert not list(tmp_path.glob("events.*"))

@@ -117,7 +117,11 @@ class Trainer:
         """
         settings, line = self.settings, dict[str, Any]()
         with contextlib.ExitStack() as stack:
-            metrics = stack.enter_context(Metrics(self.run, self.step)) if self.world.rank == 0 else None
+            metrics = (
+                stack.enter_context(Metrics(self.run, self.step, tensorboard=settings.tensorboard))
+                if self.world.rank == 0
+                else None
+            )
             batches = stack.enter_context(Microbatches(self.stream, settings.accumulation))
             while self.step < settings.steps:
                 waited, started = batches.waited, time.perf_counter()
@@ -285,7 +289,9 @@ class Trainer:
                 raise ConfigError(
                     f"{self.run} has a model of {name}={was.get(name)}, this one has {config[name]}; give another --out"
                 )
-        free = {"save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel"}
+        free = {
+            "save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel", "tensorboard"
+        }  # fmt: skip
         mine, theirs = self.settings.model_dump(mode="json"), state.get("settings", {})
         for name in mine:
             if name not in free and mine[name] != theirs.get(name):
