@@ -175,11 +175,11 @@ def described(args: argparse.Namespace, first: int, end: int) -> list[str]:
     metrics = [read_metrics(folder) for folder in sorted((args.work / "runs").iterdir())]
     seconds = np.median([line["seconds"] for lines in metrics for line in lines if "evaluation" not in line])
     targets = np.mean([sum(line["target_tokens"] for line in lines) for lines in metrics])
+    data = f"{args.steps} steps of {BATCH} rows of {LENGTH} out of {end:,}, {targets:,.0f} target tokens a run"
+    machine = f"{args.threads} thread of {os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}"
     return [
-        f"{args.steps} steps of {BATCH} rows of {LENGTH} out of {end:,}, {targets:,.0f} target tokens; {HELD_OUT} rows "
-        f"held out, from {first:,}.",
-        f"{args.threads} thread of {os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}, "
-        f"{seconds:.2f} s a step (median), load at the end {os.getloadavg()[0]:.1f}.",
+        f"{data}; {HELD_OUT} rows held out, from {first:,}.",
+        f"{machine}, {seconds:.2f} s a step (median), load at the end {os.getloadavg()[0]:.1f}.",
     ]
 
 
@@ -211,7 +211,9 @@ def draw(work: Path, seeds: int) -> None:
         for number, name in enumerate(VARIANTS):
             for seed in range(seeds):
                 lines = read_metrics(work / "runs" / f"{name.replace(' ', '-')}-{seed}")
-                found = [(line["step"], line["evaluation"]["objectives"][level]) for line in lines if "evaluation" in line]
+                found = [
+                    (line["step"], line["evaluation"]["objectives"][level]) for line in lines if "evaluation" in line
+                ]
                 panel.plot(*zip(*found, strict=True), color=f"C{number}", label=name if seed == 0 else None, marker=".")
         panel.set_title(level)
         panel.set_xlabel("step")

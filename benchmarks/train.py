@@ -4,8 +4,8 @@
 
 SHARDS is a finished build. Measured, in processes whose machine may have other work:
 
-* `glmdata train`'s loop beside a bare one: the same model, AdamW and clipping, on the same batches, which lie ready. They
-  take turns step by step, so that what else runs meets both alike; told is the median of the pairs' ratios. The
+* `glmdata train`'s loop beside a bare one: the same model, AdamW and clipping, on the same batches, which lie ready.
+  They take turns step by step, so that what else runs meets both alike; told is the median of the pairs' ratios. The
   trainer's step is all between two reports: waiting for data, losses by objective, metrics.
 * the share of its time that the trainer waits for data when nothing stands between its steps, and its tokens a second
   with so many threads;
@@ -56,9 +56,10 @@ def main() -> None:
         lines = alone(args)
         seconds = sum(line["seconds"] for line in lines)
         waited = sum(line["seconds"] * line["loader_wait"] for line in lines)
+        targets = sum(line["target_tokens"] for line in lines)
         tokens = len(lines) * args.batch_size * Shards(args.shards).manifest.sequence_length
         told(
-            f"{threads} threads: {tokens / seconds:,.0f} tokens/s, {sum(n['target_tokens'] for n in lines) / seconds:,.0f} "
+            f"{threads} threads: {tokens / seconds:,.0f} tokens/s, {targets / seconds:,.0f} "
             f"of them targets; waiting for data {waited / seconds:.3%} of the time"
         )
     torch.set_num_threads(args.threads[0])
@@ -106,8 +107,9 @@ def beside_a_bare_loop(args: argparse.Namespace) -> None:
     pairs = list(zip(trainer, bare, strict=True))[WARM:]
     ratio = statistics.median(one / other for one, other in pairs)
     one, other = (statistics.median(found) for found in zip(*pairs, strict=True))
+    length = Shards(args.shards).manifest.sequence_length
     told(
-        f"{args.preset}, {args.batch_size} rows of {Shards(args.shards).manifest.sequence_length}, {len(pairs)} steps in "
+        f"{args.preset}, {args.batch_size} rows of {length}, {len(pairs)} steps in "
         f"turns: trainer {one:.3f} s, bare loop {other:.3f} s (medians), median ratio {ratio:.3f}"
     )
 

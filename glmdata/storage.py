@@ -12,7 +12,16 @@ import xxhash
 
 from glmdata.errors import BuildExistsError, StorageError
 
-__all__ = ["absolute", "file_digest", "storage_errors", "sync_file", "sync_folder", "whole_folder", "write_whole"]
+__all__ = [
+    "absolute",
+    "file_digest",
+    "storage_errors",
+    "sync_file",
+    "sync_folder",
+    "whole_file",
+    "whole_folder",
+    "write_whole",
+]
 
 _ADVICE = {
     errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",
@@ -80,6 +89,26 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A new file that is there whole or not at all: it is written at the path given, then it is renamed.
+
+    Raises as `whole_folder`.
+    """
+    with storage_errors("writing"):
+        if path.exists():
+            raise BuildExistsError(f"{path}: exists already; choose another file, or remove it first")
+        beside = path.with_name(f".{path.name}.new")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            sync_file(beside)
+            beside.rename(path)
+            sync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -20,13 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model import GLM
 from glmdata.model.checkpoint import config_json, read_config
-from glmdata.model.loss import model_inputs, token_losses
 from glmdata.randomness import purpose_key
 from glmdata.shards.manifest import Manifest
 from glmdata.streaming import ShardStream
 from glmdata.training.checkpoint import checkpoints, load_part, read_state, save_checkpoint
 from glmdata.training.distributed import World, sum_over
-from glmdata.training.losses import LossSums
+from glmdata.training.losses import LossSums, summed_losses
 from glmdata.training.metrics import Metrics
 from glmdata.training.microbatches import Batch, Microbatches
 from glmdata.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
@@ -149,7 +148,7 @@ class Trainer:
         self.model.eval()
         with torch.no_grad(), self._autocast():
             for batch in self.evaluation or ():
-                self._losses(_to(batch, self.world.device), sums)
+                summed_losses(self.model, _to(batch, self.world.device), sums, self.gmask_id)
         self.model.train()
         sum_over(self.world, sums.sums)
         found = sums.means()
@@ -195,7 +194,7 @@ class Trainer:
         for place, batch in enumerate(batches):
             with self._synchronised(last=place == len(batches) - 1):
                 with self._autocast():
-                    total = self._losses(batch, sums)
+                    total = summed_losses(self.model, batch, sums, self.gmask_id)
                 # Ranks' gradients are averaged, and each token is to weigh 1 / weight.
                 self.scaler.scale(total * (self.world.size / weight)).backward()
         self.scaler.unscale_(self.optimizer)
@@ -210,15 +209,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step = step
         return line
-
-    def _losses(self, batch: Batch, sums: LossSums) -> Tensor:
-        """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
-        chosen = batch["loss_mask"] != 0
-        inputs = model_inputs(batch, self.gmask_id)
-        losses = token_losses(self.model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
-        weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
-        sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
-        return (losses * weights).sum()
 
     def _clip(self) -> float:
         parameters = [parameter for parameter in self.plain.parameters() if parameter.grad is not None]
