@@ -32,6 +32,7 @@ from glmdata.shards.schema import OBJECTIVES
 from glmdata.storage import write_whole
 from glmdata.streaming import ShardStream
 from glmdata.training.distributed import join_world
+from glmdata.training.language_modelling import LanguageModelling
 from glmdata.training.metrics import read_metrics
 from glmdata.training.settings import TrainSettings
 from glmdata.training.trainer import Trainer, make_model
@@ -129,7 +130,7 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
         settings,
         out,
         world=world,
-        manifest=manifest,
+        task=LanguageModelling(manifest.languages, world.device),
         tokenizer=Path(stream.shards.file("tokenizer.model")).read_bytes(),
         evaluation=kind(folder, BATCH, shuffle=False, epochs=1, rows=held),
     )

@@ -30,7 +30,7 @@ from glmdata.model.loss import INPUTS, batch_loss, loss
 from glmdata.shards.reader import Shards
 from glmdata.streaming import ShardStream
 from glmdata.training.optimizer import parameter_groups
-from glmdata.training.run import RunOptions, config_of, train
+from glmdata.training.run import TrainOptions, config_of, train
 from glmdata.training.settings import TrainSettings
 from glmdata.training.trainer import make_model
 
@@ -73,9 +73,9 @@ def told(text: str) -> None:
     print(text, flush=True)
 
 
-def options(args: argparse.Namespace, out: str, **settings: Any) -> RunOptions:
+def options(args: argparse.Namespace, out: str, **settings: Any) -> TrainOptions:
     given = {"steps": args.steps + WARM, "batch_size": args.batch_size, "save_every": 1 << 20} | settings
-    return RunOptions(
+    return TrainOptions(
         shards=args.shards, out=Path(out), preset=args.preset, model={"dropout": 0.0}, settings=TrainSettings(**given)
     )
 

@@ -9,7 +9,8 @@ import torch
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model.checkpoint import Checkpoint
 from glmdata.streaming import ShardStream
-from glmdata.training.losses import LossSums, summed_losses
+from glmdata.training.language_modelling import LanguageModelling
+from glmdata.training.run import gmask_of
 
 __all__ = ["evaluate", "evaluation_rows"]
 
@@ -40,14 +41,14 @@ def evaluate(checkpoint: Checkpoint, stream: ShardStream) -> dict[str, Any]:
 
     Raises TrainingError where no row has a target.
     """
-    model, manifest = checkpoint.model, stream.shards.manifest
+    model, shards = checkpoint.model, stream.shards
     device = model.word_embeddings.weight.device
-    gmask_id = manifest.tokenizer.special_tokens["gmask"] if model.config.positions == "rotary-1d" else None
-    sums = LossSums(manifest.languages, device)
+    task = LanguageModelling(shards.manifest.languages, device, gmask_of(model.config, shards))
+    sums = task.sums()
     with torch.no_grad():
         for batch in stream:
-            summed_losses(model, {name: tensor.to(device) for name, tensor in batch.items()}, sums, gmask_id)
+            task.losses(model, {name: tensor.to(device) for name, tensor in batch.items()}, sums)
     found = sums.means()
     if not found["target_tokens"]:
-        raise TrainingError(f"{stream.shards.folder} has no target tokens in these rows; give others")
+        raise TrainingError(f"{shards.folder} has no target tokens in these rows; give others")
     return {**found, "perplexity": math.exp(found["loss"])}

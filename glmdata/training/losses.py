@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from glmdata.model.loss import model_inputs, token_losses
 from glmdata.shards.schema import OBJECTIVES
 
-__all__ = ["LossSums", "summed_losses"]
+__all__ = ["LossSums"]
 
 
 class LossSums:
@@ -42,13 +41,3 @@ class LossSums:
             "objectives": {name: found[name] for name in OBJECTIVES if name in found},
             "languages": {name: found[name] for name in self.names[1 + len(OBJECTIVES) :] if name in found},
         }
-
-
-def summed_losses(model: nn.Module, batch: dict[str, Tensor], sums: LossSums, gmask_id: int | None = None) -> Tensor:
-    """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
-    chosen = batch["loss_mask"] != 0
-    inputs = model_inputs(batch, gmask_id)
-    losses = token_losses(model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
-    weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
-    sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
-    return (losses * weights).sum()
