@@ -1,8 +1,29 @@
 """Options that several commands share."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-__all__ = ["address_option", "corpus_option", "json_option", "recipe_option", "set_option", "workers_option"]
+from glmdata.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glmdata.model.reference import Kind
+
+__all__ = [
+    "ORIGINALS",
+    "address_option",
+    "batch_option",
+    "corpus_option",
+    "holdout_option",
+    "json_option",
+    "need_training_packages",
+    "recipe_option",
+    "set_option",
+    "workers_option",
+]
+
+ORIGINALS: "dict[str, Kind]" = {"thudm-glm": "glm", "chatglm-6b": "chatglm-6b"}
+"""Whose state dicts are read and written, by their names on the command line."""
 
 corpus_option = click.option(
     "--corpus",
@@ -37,4 +58,23 @@ workers_option = click.option(
     metavar="N",
     help="Partitions worked on at a time; never changes the result. Default: all processors.",
 )
+holdout_option = click.option(
+    "--holdout",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="ROWS",
+    help="Only the last ROWS of the build: those that `glmdata train --holdout` kept. Default: all.",
+)
+batch_option = click.option(
+    "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Rows at a time."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+
+
+def need_training_packages() -> None:
+    """Raise ConfigError, in one line, where PyTorch or safetensors is not installed."""
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None

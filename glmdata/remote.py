@@ -309,8 +309,8 @@ def _connect(scheme: str, uri: str) -> tuple[Any, str]:
             return opened
         except ValueError:
             pass
-    opened = fs.FileSystem.from_uri(uri)
-    return opened
+    found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
+    return found
 
 
 def _state(store: Any, path: str) -> tuple[int, str]:

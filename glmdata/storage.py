@@ -18,6 +18,7 @@ __all__ = [
     "storage_errors",
     "sync_file",
     "sync_folder",
+    "whole_file",
     "whole_folder",
     "write_whole",
 ]
@@ -110,6 +111,26 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A new file that is there whole or not at all: it is written at the path given, then it is renamed.
+
+    Raises as `whole_folder`.
+    """
+    with storage_errors("writing"):
+        if path.exists():
+            raise BuildExistsError(f"{path}: exists already; choose another file, or remove it first")
+        beside = path.with_name(f".{path.name}.new")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            sync_file(beside)
+            beside.rename(path)
+            sync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The training loop: thin, exact, and the same whether it was interrupted or not.
 
-A step takes `accumulation` micro-batches of every rank and weighs each of their target tokens the same. What is random
+A step takes `accumulation` micro-batches of every rank; a task says what their losses are and weigh. What is random
 in a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state. On CPU a run that
 was killed at any step has the losses of one that was not, to the last bit.
 """
@@ -20,17 +20,15 @@ from torch.nn.parallel import DistributedDataParallel
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model import GLM
 from glmdata.model.checkpoint import config_json, read_config
-from glmdata.model.loss import model_inputs, token_losses
 from glmdata.randomness import purpose_key
-from glmdata.shards.manifest import Manifest
 from glmdata.streaming import ShardStream
 from glmdata.streaming.steps import Batch
 from glmdata.training.checkpoint import checkpoints, load_part, read_state, save_checkpoint
 from glmdata.training.distributed import World, sum_over
-from glmdata.training.losses import LossSums
 from glmdata.training.metrics import Metrics
 from glmdata.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
 from glmdata.training.settings import TrainSettings
+from glmdata.training.task import Task
 
 __all__ = ["Trainer", "make_model"]
 
@@ -57,7 +55,7 @@ class Trainer:
         run: Path,
         *,
         world: World,
-        manifest: Manifest,
+        task: Task[Any],
         tokenizer: bytes,
         evaluation: ShardStream | None = None,
         report: Callable[[dict[str, Any]], None] | None = None,
@@ -70,8 +68,8 @@ class Trainer:
             settings: of the run.
             run: its folder; written by rank 0.
             world: which rank this is.
-            manifest: of the build that is trained on.
-            tokenizer: its tokenizer.model, which goes into checkpoints.
+            task: what the loss of a micro-batch is.
+            tokenizer: tokenizer.model of the build that is trained on, which goes into checkpoints.
             evaluation: held-out batches of this rank, one epoch.
             report: gets the metrics of every step.
 
@@ -79,10 +77,7 @@ class Trainer:
             ConfigError: the run's checkpoint is of other settings, shards or another model.
         """
         self.settings, self.run, self.world, self.tokenizer = settings, run, world, tokenizer
-        self.languages = list(manifest.languages)
-        one_row = model.config.positions == "rotary-1d"
-        self.gmask_id = manifest.tokenizer.special_tokens["gmask"] if one_row else None
-        self.stream, self.evaluation, self.report = stream, evaluation, report
+        self.stream, self.task, self.evaluation, self.report = stream, task, evaluation, report
         self.step = 0
         self.plain = model
         model.activation_checkpointing = settings.activation_checkpointing
@@ -112,7 +107,11 @@ class Trainer:
         """
         settings, line = self.settings, dict[str, Any]()
         with contextlib.ExitStack() as stack:
-            metrics = stack.enter_context(Metrics(self.run, self.step)) if self.world.rank == 0 else None
+            metrics = (
+                stack.enter_context(Metrics(self.run, self.step, tensorboard=settings.tensorboard))
+                if self.world.rank == 0
+                else None
+            )
             batches = stack.enter_context(contextlib.closing(iter(self.stream)))
             while self.step < settings.steps:
                 started = time.perf_counter()
@@ -138,11 +137,11 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """Losses on the held-out rows. Raises TrainingError where none of them has a target."""
-        sums = LossSums(self.languages, self.world.device)
+        sums = self.task.sums()
         self.model.eval()
         with torch.no_grad(), self._autocast():
             for batch in self.evaluation or ():
-                self._losses(_to(batch, self.world.device), sums)
+                self.task.losses(self.model, _to(batch, self.world.device), sums)
         self.model.train()
         sum_over(self.world, sums.sums)
         found = sums.means()
@@ -178,15 +177,14 @@ class Trainer:
         step = self.step + 1
         torch.manual_seed(_seed(settings.seed, f"step {step}/rank {self.world.rank}"))
         batches = [_to(batch, device) for batch in batches]
-        weight = torch.stack([batch["loss_mask"].sum() for batch in batches]).sum()
-        weight = sum_over(self.world, weight)
-        sums = LossSums(self.languages, device)
+        weight = sum_over(self.world, torch.stack([self.task.weight(batch) for batch in batches]).sum())
+        sums = self.task.sums()
         self.model.train()
         for place, batch in enumerate(batches):
             with self._synchronised(last=place == len(batches) - 1):
                 with self._autocast():
-                    total = self._losses(batch, sums)
-                # Ranks' gradients are averaged, and each token is to weigh 1 / weight.
+                    total = self.task.losses(self.model, batch, sums)
+                # Ranks' gradients are averaged, and each loss is to weigh 1 / weight.
                 self.scaler.scale(total * (self.world.size / weight)).backward()
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
@@ -200,15 +198,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step = step
         return line
-
-    def _losses(self, batch: Batch, sums: LossSums) -> Tensor:
-        """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
-        chosen = batch["loss_mask"] != 0
-        inputs = model_inputs(batch, self.gmask_id)
-        losses = token_losses(self.model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
-        weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
-        sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
-        return (losses * weights).sum()
 
     def _clip(self) -> float:
         parameters = [parameter for parameter in self.plain.parameters() if parameter.grad is not None]
@@ -279,7 +268,9 @@ class Trainer:
                 raise ConfigError(
                     f"{self.run} has a model of {name}={was.get(name)}, this one has {config[name]}; give another --out"
                 )
-        free = {"save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel"}
+        free = {
+            "save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel", "tensorboard"
+        }  # fmt: skip
         mine, theirs = self.settings.model_dump(mode="json"), state.get("settings", {})
         for name in mine:
             if name not in free and mine[name] != theirs.get(name):
