@@ -52,7 +52,7 @@ def command(
     from rich.console import Console
 
     from glmdata.recipe import parse_fields, read_settings, render_settings
-    from glmdata.training.run import RunOptions, train
+    from glmdata.training.run import TrainOptions, train
     from glmdata.training.settings import TrainSettings
 
     last = {} if steps is None else {"steps": steps}
@@ -60,7 +60,7 @@ def command(
     if listing:
         click.echo(render_settings(settings))
         return
-    options = RunOptions(
+    options = TrainOptions(
         shards=shards,
         out=out,
         preset=preset,
@@ -80,7 +80,7 @@ def command(
         from glmdata.pipelines.train import train_on_ray
 
         where = address if address not in ("auto", "none") else os.environ.get("RAY_ADDRESS") or "local"
-        line = train_on_ray(options, workers, where, gpus=gpus, report=report)
+        line = train_on_ray(train, options, workers, where, gpus=gpus, report=report)
     else:
         line = train(options, report)
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks

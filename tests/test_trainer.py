@@ -16,7 +16,7 @@ from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
 from glmdata.pipelines.train import train_on_ray  # noqa: E402
 from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
 from glmdata.training.metrics import draw_curve, read_metrics  # noqa: E402
-from glmdata.training.run import RunOptions, train  # noqa: E402
+from glmdata.training.run import TrainOptions, train  # noqa: E402
 from glmdata.training.settings import TrainSettings  # noqa: E402
 
 MODEL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2}
@@ -40,9 +40,9 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def options(shards: str, out: Path, *, model: dict | None = None, holdout: int = 0, **settings: object) -> RunOptions:
+def options(shards: str, out: Path, *, model: dict | None = None, holdout: int = 0, **settings: object) -> TrainOptions:
     given = {"steps": 8, "batch_size": 4, "save_every": 3, "learning_rate": 1e-3} | settings
-    return RunOptions(
+    return TrainOptions(
         shards=shards, out=out, model=MODEL | (model or {}), settings=TrainSettings(**given), holdout=holdout
     )
 
@@ -158,13 +158,14 @@ def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: P
     train(options(shards, tmp_path / "one", batch_size=4, **given))
     lines: list[dict] = []
     two = options(shards, tmp_path / "two", batch_size=2, **given)
-    last = train_on_ray(two, 2, "local", report=lines.append)
+    last = train_on_ray(train, two, 2, "local", report=lines.append)
     alone, both = told(tmp_path / "one"), told(tmp_path / "two")
     assert [line["loss"] for line in alone] == pytest.approx([line["loss"] for line in both], abs=1e-5)
     assert lines == read_metrics(tmp_path / "two")
     assert lines[-1] == last
+    longer = options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9})
     with pytest.raises(ConfigError, match="begun with"):
-        train_on_ray(options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9}), 2, "local")
+        train_on_ray(train, longer, 2, "local")
 
 
 def run_alone(command: list[str], out: Path, batch: str) -> None:
