@@ -157,7 +157,8 @@ def pair(place: int) -> dict[str, Any]:
     if kind == 2:
         return {"chosen": said(*rounds, prompt, chosen), "rejected": said(*rounds, prompt, rejected)}
     if kind == 3:
-        told = "".join(f"\n\n{who}: {text}" for who, text in zip(("Human", "Assistant", "Human"), [*rounds, prompt]))
+        spoken = zip(("Human", "Assistant", "Human"), [*rounds, prompt], strict=True)
+        told = "".join(f"\n\n{who}: {text}" for who, text in spoken)
         return {"chosen": f"{told}\n\nAssistant: {chosen}", "rejected": f"{told}\n\nAssistant: {rejected}"}
     return {"question": prompt, "response_j": chosen, "response_k": rejected}
 
