@@ -41,7 +41,7 @@ class GLM(nn.Module):
         super().__init__()
         self.config = config
         self.activation_checkpointing = False
-        """Whether layers are computed twice instead of remembered, where gradients are wanted."""
+        """Whether layers are computed twice while training instead of remembered."""
         self.prefix: Prefix | None = None
         """What adapters.add_adapter puts before the text."""
         with torch.device("meta"):
@@ -124,7 +124,7 @@ class GLM(nn.Module):
             )
         angles = self._angles(position_ids)
         for layer in self.layers:
-            if self.activation_checkpointing and torch.is_grad_enabled():
+            if self.activation_checkpointing and self.training:
                 hidden = checkpoint(layer, hidden, visible, angles, memory, use_reentrant=False)
             else:
                 hidden = layer(hidden, visible, angles, memory)

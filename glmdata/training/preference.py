@@ -3,12 +3,10 @@
 With h = (log pi(chosen) - log ref(chosen)) - (log pi(rejected) - log ref(rejected)) the loss of a pair is
 -log sigmoid(beta h): Rafailov et al. 2023, equation 7. Log probabilities are sums over an answer's tokens, eop with
 them. The reference is the model as the run began; where an adapter is trained it is the model without it, and no copy.
-Neither has dropout, as in the paper's code: the difference of the two would be noise.
+Nothing is dropped in either, as in the paper's code: the difference of the two would be noise.
 """
 
-import contextlib
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -79,7 +77,11 @@ class Preference:
     def __init__(
         self, model: nn.Module, settings: PreferenceSettings, device: torch.device, gmask_id: int | None = None
     ) -> None:
-        """`model` as the run begins, not wrapped: it is the reference. Without an adapter on it a frozen copy is."""
+        """`model` as the run begins, not wrapped: it is the reference. Without an adapter on it a frozen copy is.
+
+        The model has no dropout from here on, whatever its settings say.
+        """
+        _stop_dropout(model)
         self.settings, self.device, self.gmask_id = settings, device, gmask_id
         self.model: nn.Module | None = None
         """What has the adapter, or the frozen copy; none where no reference is asked for."""
@@ -100,8 +102,7 @@ class Preference:
 
     def losses(self, model: nn.Module, batch: Batch, sums: PreferenceSums) -> Tensor:
         """Sum over the pairs."""
-        with _without_dropout(model):
-            scores, tokens, _ = choice_log_probabilities(model, batch, self.gmask_id)
+        scores, tokens, _ = choice_log_probabilities(model, batch, self.gmask_id)
         length = tokens if self.settings.length_normalised else torch.ones_like(tokens)
         gained = (scores - self._reference(batch, scores)) / length
         losses, real = preference_losses(gained[:, 0] - gained[:, 1], self.settings), real_rows(batch)
@@ -113,16 +114,13 @@ class Preference:
         """Log probabilities by the reference, [B, 2]."""
         if self.model is None:
             return torch.zeros_like(scores)
-        with without_adapter(self.model), _without_dropout(self.model):
+        with without_adapter(self.model):
             return choice_log_probabilities(self.model, batch, self.gmask_id).scores
 
 
-@contextlib.contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """Inside, nothing is dropped; gradients are as they were."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
+def _stop_dropout(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]  # a number, not a module
