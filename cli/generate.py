@@ -68,8 +68,8 @@ def command(
 ) -> None:
     """Fill the blanks of prompts with a trained model, from left to right.
 
-    DIR is a checkpoint: model.safetensors, config.json, tokenizer.model; or a run, whose newest checkpoint is taken. One
-    of an adapter is read together with the model that it is for.
+    DIR is a checkpoint (model.safetensors, config.json, tokenizer.model), or a run, whose newest one is taken. That
+    of an adapter is read together with its model.
     """
     if chat == bool(prompts):
         raise click.UsageError("give --prompt TEXT or --chat")
