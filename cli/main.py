@@ -22,6 +22,7 @@ _COMMANDS = {
     "dedupe": "Make an index of what a corpus holds, for later builds.",
     "diff": "Show in what two finished builds differ.",
     "export": "Write a build as Parquet, JSON lines or a Megatron dataset.",
+    "finetune": "Finetune a trained model on rows of answers.",
     "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, histograms, verification.",
     "recipe": "Print a recipe with all its settings.",

@@ -1,8 +1,10 @@
 """A model in a folder: model.safetensors, config.json, tokenizer.model.
 
-A model with an adapter is a folder with adapter.safetensors instead: config.json says where its base lies and how that
-hashes, and it is loaded from both. The folder is written beside its place and renamed when it is whole, so that a killed process leaves either a checkpoint
-or none. Nothing in it can run code.
+An adapter is a folder with adapter.safetensors instead of the model; config.json says where its base lies and how that
+hashes, and the model is loaded from both.
+
+Folders are written beside their place and renamed when whole, so that a killed process leaves either a checkpoint or
+none. Nothing in it can run code.
 """
 
 import json
@@ -139,9 +141,7 @@ def _load_adapted(folder: Path, found: dict[str, Any], base: str | Path | None) 
     if not (place / CONFIG).is_file():
         raise InputError(f"{folder}: its base is not at {place}; give the folder where it is now as base (--base)")
     if base_json(place)["xxh3"] != told.get("xxh3"):
-        raise ConfigError(
-            f"{folder}: the model in {place} is not the one it was tuned from; give that as base (--base)"
-        )
+        raise ConfigError(f"{folder}: the model in {place} is not its base; give the one it was tuned from (--base)")
     model = load_pretrained(place, device="cpu").model
     add_adapter(model, read_adapter(found["adapter"], str(folder / CONFIG)))
     load_adapter(model, read_tensors(_weights(folder)), str(folder / ADAPTER))

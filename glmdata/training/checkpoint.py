@@ -51,8 +51,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint beside its place and rename it when it is whole; then remove all but the `keep` newest.
 
-    `parts` are tensors by file and name: model or adapter, and optimizer. `texts` are JSON files by name, config.json and
-    state.json among them. Raises StorageError.
+    `parts` are tensors by file and name: model or adapter, and optimizer. `texts` are JSON files by name, config.json
+    and state.json among them. Raises StorageError.
     """
     folder = run / "checkpoints" / f"step-{step:08d}"
     with storage_errors("writing a checkpoint"):

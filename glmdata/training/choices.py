@@ -36,9 +36,8 @@ def choice_log_probabilities(model: nn.Module, batch: Batch, gmask_id: int | Non
     flat = {name: batch[f"choice_{name}"][there] for name in ("input_ids", "target_ids", "loss_mask", "position_ids")}
     flat = trimmed({**flat, "context_length": batch["context_length"][rows]})
     chosen = flat["loss_mask"] != 0
-    losses = token_losses(
-        model(**model_inputs(flat, gmask_id), loss_mask=flat["loss_mask"]), flat["target_ids"][chosen]
-    )
+    logits = model(**model_inputs(flat, gmask_id), loss_mask=flat["loss_mask"])
+    losses = token_losses(logits, flat["target_ids"][chosen])
     sums = losses.new_zeros(len(rows)).index_add(0, chosen.nonzero()[:, 0], -losses)
     scores, tokens = losses.new_zeros(there.shape), losses.new_zeros(there.shape)
     scores[there], tokens[there] = sums, chosen.sum(1).to(tokens.dtype)

@@ -50,15 +50,14 @@ class ClozeSums:
         """Add B questions: loss, whether it counts, choice and label int64, and target tokens, [B] each."""
         count = real.double()
         right = count * (given == label)
-        self.sums[:4] += torch.stack(
-            [(losses.detach() * count).sum(), count.sum(), right.sum(), (tokens * count).sum()]
-        )
+        figures = (losses.detach() * count, count, right, tokens * count)
+        self.sums[:4] += torch.stack([figure.sum() for figure in figures])
         by_label = self.sums[4:].view(3, -1)
         for row, (names, values) in enumerate(((label, right), (given, count), (label, count))):
             by_label[row].index_add_(0, names, values)
 
     def means(self) -> dict[str, Any]:
-        """`loss`, `questions`, `accuracy`; with verbalizers `macro_f1` and how many of each label, and how many right."""
+        """`loss`, `questions`, `accuracy`; with verbalizers `macro_f1`, and of each label how many, how many right."""
         loss, questions, right, tokens = self.sums[:4].tolist()
         found: dict[str, Any] = {
             "loss": loss / questions if questions else float("nan"),
@@ -79,7 +78,7 @@ class ClozeSums:
 
 
 class Cloze:
-    """Cross entropy over the log probabilities of the choices. Choices of one token each need one forward pass a row."""
+    """Cross entropy over the log probabilities of choices; where all are single tokens, one row answers for them."""
 
     choices = True
 

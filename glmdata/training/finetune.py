@@ -116,9 +116,8 @@ def _task(options: FinetuneOptions, shards: Shards, model: "GLM", device: "torch
     builds = [shards, *([Shards(options.evaluation)] if options.evaluation else [])]
     tasks = {_task_name(build) for build in builds}
     if len(tasks) > 1:
-        raise ConfigError(
-            f"{builds[1].folder} is a build for {_task_name(builds[1])}, {shards.folder} for another task"
-        )
+        mine, other = (f"{build.folder} is for {_task_name(build)}" for build in builds)
+        raise ConfigError(f"{mine}, {other}; evaluate on a build of the same recipe")
     if tasks == {"cloze"}:
         return Cloze([answers_of(build) for build in builds], options.settings.cloze, device, gmask_id)
     if tasks == {"preference"}:

@@ -62,7 +62,7 @@ class FinetuneSettings(TrainSettings):
     batch_size: int = Field(16, ge=1, le=1 << 16)
     """Rows of a worker's micro-batch."""
     learning_rate: float = Field(1e-5, gt=0)
-    """At the end of the warm-up. If not given 1e-5, with LoRA 1e-4 (ChatGLM-Tuning), with a prefix 2e-2 (ChatGLM-6B)."""
+    """At the end of the warm-up. If not given 1e-5, for LoRA 1e-4 (ChatGLM-Tuning), for a prefix 2e-2 (ChatGLM-6B)."""
     warmup: float = Field(0.1, ge=0, le=1)
     """Share of the steps in which the rate rises."""
     decay: Decay = "linear"
