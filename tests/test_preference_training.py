@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import glmdata
+from commands import GLMDATA, glmdata
 from corpora import document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import small_model
-from test_trainer import told
+from test_trainer import run_alone, run_together, told
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
@@ -246,6 +246,22 @@ def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_bit(
         finetune(options(root, tmp_path / "killed", adapter=adapter), kill)
     finetune(options(root, tmp_path / "killed", adapter=adapter))
     assert told(tmp_path / "killed") == told(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("parallel", "adapter"), [("ddp", "none"), ("fsdp", "lora")])
+def test_two_processes_have_the_losses_of_one(root: Path, tmp_path: Path, parallel: str, adapter: str) -> None:
+    """Each has the reference, a copy of its own or the base of its adapter, parts of whose layers the other has."""
+    command = [*GLMDATA, "finetune", "--checkpoint", str(root / "base"), "--shards", str(root / "pairs")]
+    command += ["--adapter", adapter, "--steps", "3", "--holdout", "5", "--set", "learning_rate=1e-3"]
+    command += ["--set", "epsilon=1e-4", "--out"]
+    run_alone(command, tmp_path / "one", "batch_size=4")
+    run_together(command, tmp_path / "two", "batch_size=2", parallel)
+    alone, both = told(tmp_path / "one"), told(tmp_path / "two")
+    assert len(alone) == len(both) == 3
+    for a, b in zip([*alone, alone[-1]["evaluation"]], [*both, both[-1]["evaluation"]], strict=True):
+        assert (a["pairs"], a["target_tokens"]) == (b["pairs"], b["target_tokens"])
+        assert (a["loss"], a["reward_margin"]) == pytest.approx((b["loss"], b["reward_margin"]), abs=1e-5)
+    assert alone[-1]["evaluation"]["pairs"] == 5
 
 
 def test_activation_checkpointing_changes_no_loss(root: Path, tmp_path: Path) -> None:
