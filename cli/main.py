@@ -27,6 +27,7 @@ _COMMANDS = {
     "diff": "Show in what two finished builds differ.",
     "evaluate": "Loss and perplexity of a model on a build, by objective and language.",
     "export": "Write a build as Parquet, JSON lines or a Megatron dataset, or a model for the original's code.",
+    "finetune": "Finetune a trained model on rows of answers.",
     "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, histograms, verification.",
     "quantize": "Make a checkpoint with int8 or int4 weights; its memory and perplexity before and after.",

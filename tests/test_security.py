@@ -198,7 +198,9 @@ def test_e6_no_version_with_a_known_hole_is_allowed_or_installed(package: str) -
     assert numbers(asked[1]) >= least
     assert numbers(version(package)) >= least
     locked = re.search(
-        rf"^{package}(?:\[\w+\])?==([\d.]+)", (ROOT / "requirements.lock").read_text("utf-8"), re.M | re.I
+        rf"^{package}(?:\[\w+\])?==([\d.]+)",
+        (ROOT / "requirements.lock").read_text("utf-8"),
+        re.MULTILINE | re.IGNORECASE,
     )
     assert locked is not None
     assert numbers(locked[1]) >= least
