@@ -1,7 +1,7 @@
 """The commit code of a build alone, for strace: a process that forks a child for each folder it is given.
 
 A child stops until strace has hold of it, then runs two stages in its only thread, publishes, and ends with OK,
-REFUSED (a StorageError that names the folder beside or a file in it), or WRONG.
+REFUSED (a StorageError that names a file, or stage and partition), or WRONG.
 """
 
 import os
@@ -107,7 +107,7 @@ def main() -> None:
             try:
                 commit(place)
             except StorageError as error:
-                os._exit(REFUSED if str(place.parent) in str(error) else WRONG)
+                os._exit(REFUSED if str(place.parent) in str(error) or "stage " in str(error) else WRONG)
             except BaseException:
                 traceback.print_exc()
                 os._exit(WRONG)
