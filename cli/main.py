@@ -22,11 +22,15 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "build": "Build training shards from raw text files.",
+    "convert": "Make a checkpoint of an original's weights: THUDM/GLM, ChatGLM-6B.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
     "diff": "Show in what two finished builds differ.",
-    "export": "Write a build as Parquet, JSON lines or a Megatron dataset.",
+    "evaluate": "Loss and perplexity of a model on a build, by objective and language.",
+    "export": "Write a build as Parquet, JSON lines or a Megatron dataset, or a model for the original's code.",
+    "finetune": "Finetune a trained model on rows of answers.",
     "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, histograms, verification.",
+    "quantize": "Make a checkpoint with int8 or int4 weights; its memory and perplexity before and after.",
     "recipe": "Print a recipe with all its settings.",
     "report": "Make report.html of a finished build.",
     "tokenizer": "Train a tokenizer, or look into one.",
@@ -73,23 +77,21 @@ _RESUMED = ("build", "train")
 """Commands that go on where they stopped."""
 
 
-class _Stopped(BaseException):
-    """A signal asked for the end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = signal.Signals(number)
+_caught: list[int] = []
+"""Signals that asked for the end."""
 
 
 def _watch_signals() -> None:
     """Let the first signal unwind and the second end the process; one that is ignored (nohup) stays so."""
-    caught: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        if caught:
+        _caught.append(number)
+        if len(_caught) > 1:
+            from glmdata.pipelines.processes import kill_descendants
+
+            kill_descendants()
             os._exit(128 + number)
-        caught.append(number)
-        raise _Stopped(number)
+        raise KeyboardInterrupt
 
     for number in _STOPS:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -110,22 +112,24 @@ def main() -> NoReturn:
             raise
         click.echo(f"glmdata: {error}", err=True)
         code = 2 if isinstance(error, ConfigError) else 1
-    except _Stopped as stop:
-        _end(stop.number)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        _end(signal.SIGINT)
+        _end(_caught[0] if _caught else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # a signal in the middle of native code may come out as something else
+        if not _caught:
+            raise
+        _end(_caught[0])
     sys.stdout.flush()
     sys.exit(code)
 
 
-def _end(number: signal.Signals) -> NoReturn:
+def _end(number: int) -> NoReturn:
     """Say how to go on, and exit without waiting for threads in the middle of a partition."""
-    told = f"glmdata: {_STOPS[number]}"
+    told = f"glmdata: {_STOPS[signal.Signals(number)]}"
     arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
     if arguments[:1] and arguments[0] in _RESUMED:
         told += "; the same command goes on where this one stopped"

@@ -99,7 +99,7 @@ class Limits:
             seconds = 0.0
         if not 0 < seconds < float("inf"):
             raise ConfigError(f"{DEADLINE_VARIABLE}={given}: give seconds, more than 0")
-        return cls(least_deadline_s=seconds, first_deadline_s=max(seconds, 3 * seconds))
+        return cls(least_deadline_s=seconds, first_deadline_s=3 * seconds)
 
     def deadline_s(self, attempt: int, weight: int, rates: Sequence[float]) -> float:
         """Seconds for attempt 0, 1, ... at a partition; `rates` are the stage's seconds a byte so far, ascending."""

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -102,25 +103,51 @@ def test_damage_comes_after_the_good_batches_and_is_named(tmp_path):
     assert good[0] == good[4]
 
 
-def test_items_lie_ready_up_to_the_count_and_errors_keep_their_place():
-    made, full = [], threading.Event()
+class Items:
+    """Numbers 0 to 5, then an error; knows by which threads they were made."""
 
-    def items():
+    def __init__(self, full_at=None):
+        self.makers, self.full, self.full_at = [], threading.Event(), full_at
+
+    def __iter__(self):
         for number in range(6):
-            made.append(number)
-            if number == 2:
-                full.set()
+            self.makers.append(threading.current_thread().name)
+            if number == self.full_at:
+                self.full.set()
             yield number
         raise KeyError("six")
 
-    ahead = Ahead(items(), 3)
-    assert full.wait(10)
-    assert made == [0, 1, 2]
-    assert [next(ahead) for _ in range(6)] == list(range(6))
+
+def test_while_the_consumer_is_away_items_lie_ready_up_to_the_count():
+    items = Items(full_at=4)
+    ahead = Ahead(iter(items), 3)
+    found = [next(ahead)]
+    time.sleep(0.1)
+    found.append(next(ahead))
+    assert items.full.wait(10)
+    assert len(items.makers) == 5
+    assert items.makers[2:] == [NAME] * 3
+    found += [next(ahead) for _ in range(4)]
+    assert found == list(range(6))
     with pytest.raises(KeyError, match="six"):
         next(ahead)
     assert list(ahead) == []
     ahead.close()
+
+
+def test_who_merely_reads_makes_the_items_itself():
+    class Slow(Items):
+        def __iter__(self):
+            for number in super().__iter__():
+                time.sleep(0.05)
+                yield number
+
+    items = Slow()
+    ahead = Ahead(iter(items), 3)
+    assert [next(ahead) for _ in range(6)] == list(range(6))
+    with pytest.raises(KeyError, match="six"):
+        next(ahead)
+    assert NAME not in items.makers
     assert list(Ahead(iter(()), 3)) == []
 
 

@@ -19,10 +19,8 @@ __all__ = ["Batch", "StepStream", "checked_integer"]
 
 ORDER_BLOCK = 8192
 """Positions whose rows are worked out at once: numpy's cost a call is shared by that many."""
-PREFETCH_ROWS = 128
-"""Made ahead by default, and two batches at least: 2.6 MB at 512 tokens. Threads that change places more often than
-that cost a quarter of the speed.
-"""
+PREFETCH = 2
+"""Batches that lie ready by default, while the consumer computes."""
 
 Batch = dict[str, torch.Tensor]
 
@@ -115,7 +113,7 @@ class StepStream(IterableDataset[Batch], abc.ABC):
         made = self._numbered_batches(self._consumed, index, workers)
         ahead = self.prefetch
         if ahead is None:
-            ahead = max(2, PREFETCH_ROWS // self.batch_size) if worker is None else 0
+            ahead = PREFETCH if worker is None else 0
         with contextlib.closing(Ahead(made, ahead) if ahead else made) as batches:
             for reached, batch in batches:
                 if worker is None:

@@ -90,17 +90,17 @@ class ShardStream(StepStream):
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
             rows: [first, end) of the build's rows, all that the stream has; by default all of them. So some can be held
                 out: languages and objectives are mixed alike in every stretch of a build.
-            choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
-                choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
-                num_choices and label int64 [B]. C is the most that a row of the batch has.
+            choices: whether batches have the choices of their rows, in builds of recipes cloze and preference:
+                choice_input_ids, choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids
+                int64 [B, C, 2, L], num_choices and label int64 [B]. C is the most that a row of the batch has.
             window: what is shuffled at a time, (rows a block, blocks): blocks of neighbouring rows come in random order
                 and the rows of so many blocks in turn are mixed. None mixes everything. "auto" is None for shards
                 mapped from this machine, 4 shards for those of an object store, 128 record batches for compressed ones.
             cache_dir: where shards of an object store are kept; by default $GLMDATA_CACHE_DIR, else
                 ~/.cache/glmdata. Any number of processes may share it.
             cache_bytes: how much is kept there, 16 GiB by default; what was used longest ago goes first.
-            prefetch: batches that a thread makes ahead, 0 for none. By default so many as have 128 rows and at least 2,
-                in DataLoader workers 0.
+            prefetch: batches that a thread makes ahead while the consumer computes, 0 for none. By default 2, in
+                DataLoader workers 0.
             pin_memory: whether batches lie in pinned memory, which a GPU copies from by itself. By default where CUDA
                 is; never in DataLoader workers, whose loader has an option of the same name.
 
@@ -121,7 +121,7 @@ class ShardStream(StepStream):
         self.num_rows = end - self.first_row
         """Rows of an epoch."""
         if self.choices and not self.shards.manifest.has_choices:
-            raise ShardError(f"{self.shards.folder}: its rows have no choices; those of recipe cloze have")
+            raise ShardError(f"{self.shards.folder}: its rows have no choices; those of cloze and preference have")
         self.window = chosen_window(window, self.shards)
         if self.window is not None:
             self.shards.keep_rows(self.window.block_rows * self.window.blocks)
