@@ -46,8 +46,7 @@ def resident(folder):
 
 
 def open_files(folder):
-    found = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
-    return sum(os.path.exists(path) and str(folder) in os.readlink(path) for path in found)
+    return sum(path.exists() and str(folder) in str(path.readlink()) for path in Path("/proc/self/fd").iterdir())
 
 
 def test_rows_are_the_same_whichever_way_they_are_read(build, way):
