@@ -29,7 +29,7 @@ REQUESTS = 16
 """At a time, where there are many to make."""
 MAX_TOLD = 300
 
-GCS_RETRY_S = 10
+GCS_RETRY_S = 5
 """How long Arrow's client of Google's store tries again by itself, each time that we ask it; alone it takes 15 minutes."""
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 _HOPELESS = {
