@@ -94,7 +94,10 @@ def build(
             if not (folder.path / PAGE_NAME).exists():  # stopped on its last step, or built by a version without it
                 _write_page(folder)
             return Built(
-                folder=out, manifest=_read_json(out / "manifest.json"), report=_read_json(out / "report.json"), already_there=True
+                folder=out,
+                manifest=_read_json(out / "manifest.json"),
+                report=_read_json(out / "report.json"),
+                already_there=True,
             )
         size = sum(file.size for file in listing.files)
         executor = make_executor(size)

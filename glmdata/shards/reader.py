@@ -153,7 +153,9 @@ class Shards:
         path = self.place.path(name, entry.bytes, entry.xxh3)
         with storage_errors("reading"):
             if path.is_file() and file_digest(path) != (entry.bytes, entry.xxh3):
-                raise ShardCorruptError(f"{self.folder}/{name}: its bytes are not those that were written; copy it again")
+                raise ShardCorruptError(
+                    f"{self.folder}/{name}: its bytes are not those that were written; copy it again"
+                )
         return path
 
     def batch(self, number: int) -> pa.RecordBatch:
