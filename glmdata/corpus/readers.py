@@ -26,6 +26,7 @@ from glmdata.corpus.streams import (
 from glmdata.corpus.tables import read_arrow, read_parquet
 from glmdata.errors import StorageError
 from glmdata.recipe import CorpusSettings
+from glmdata.remote import without_secrets
 
 __all__ = ["read_split"]
 
@@ -54,7 +55,9 @@ def read_split(
                 yield from batches.add(group)
     except UnreadableError as error:
         if split.ordinal:
-            raise StorageError(f"{split.path}: changed since the build began: {error.reason}") from None
+            raise StorageError(
+                f"{without_secrets(split.path)}: changed since the build began: {error.reason}"
+            ) from None
         told = error.reason
         if batches.records or split.compression:
             told += f"; {batches.records:,} complete records before it were read"

@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from glmdata.corpus.remote_files import RangeReader
 from glmdata.errors import StorageError
 from glmdata.recipe import CorpusSettings
+from glmdata.remote import is_remote, without_secrets
 
 __all__ = [
     "BLOCK_BYTES",
@@ -61,11 +63,21 @@ class UnreadableError(Exception):
 class CheckedFile(io.RawIOBase):
     """A file opened for reading whose failing reads raise StorageError with name and offset, through any library."""
 
-    def __init__(self, file: io.FileIO, path: str):
+    def __init__(self, path: str):
+        """Open a path or the URI of an object. Raises OSError."""
         super().__init__()
-        self._file = file
-        self.path = path
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._path = path
+        self.path = without_secrets(path)
+        if is_remote(path):
+            self._file: io.FileIO | RangeReader = RangeReader(path)
+            self.size = self._file.size
+        else:
+            self._file = io.FileIO(path)
+            self.size = os.fstat(self._file.fileno()).st_size
+
+    def again(self) -> "CheckedFile":
+        """The same file, opened once more."""
+        return CheckedFile(self._path)
 
     def readable(self) -> bool:
         """Reading is all it does."""
@@ -87,6 +99,8 @@ class CheckedFile(io.RawIOBase):
         """As io.RawIOBase; raises StorageError."""
         try:
             return self._file.readinto(buffer) or 0
+        except StorageError:
+            raise
         except OSError as error:
             raise self._failed(error) from error
 
@@ -95,6 +109,8 @@ class CheckedFile(io.RawIOBase):
         left = max(self.size - self.tell(), BLOCK_BYTES)
         try:
             return self._file.read(left if size < 0 else min(size, left)) or b""
+        except StorageError:
+            raise
         except OSError as error:
             raise self._failed(error) from error
 
@@ -108,15 +124,20 @@ class CheckedFile(io.RawIOBase):
 
 
 def open_checked(path: str, *, sole: bool = True) -> CheckedFile:
-    """Open a file.
+    """Open a file by its path, or an object by its URI.
 
     Raises:
         UnreadableError: it cannot be opened.
         StorageError: the same where it is not `sole` but one split of several, so was there when the build began.
     """
     try:
-        return CheckedFile(io.FileIO(path), path)
+        return CheckedFile(path)
+    except StorageError:
+        raise
     except OSError as error:
+        path = without_secrets(path)
+        if is_remote(path):
+            raise StorageError(f"{path}: gone since the build began; run the command again with --fresh") from None
         if not sole:
             raise StorageError(f"{path}: cannot be opened any more: {error.strerror}") from error
         raise UnreadableError(f"cannot be opened: {error.strerror}") from None
@@ -222,7 +243,7 @@ def _zstd_rest(file: CheckedFile, given: int) -> Iterator[bytes]:
     """What can be read after the first `given` bytes, up to the damage."""
     for step in (ZSTD_STEP, 1):
         with (
-            CheckedFile(io.FileIO(file.path), file.path) as again,
+            file.again() as again,
             pa.CompressedInputStream(pa.PythonFile(again, mode="r"), "zstd") as stream,
         ):
             for _ in range(given // BLOCK_BYTES):

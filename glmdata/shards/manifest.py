@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.infilling.style import Style, style_of
-from glmdata.recipe import SpanSettings
+from glmdata.recipe import CHOICE_TASKS, SpanSettings
 from glmdata.shards.folder import Folder, open_folder
 from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS, shard_schema
 
@@ -138,9 +138,9 @@ class Manifest(_Entry):
 
     @property
     def has_choices(self) -> bool:
-        """Whether the shards have CHOICE_COLUMNS, by the recipe: those of cloze rows."""
+        """Whether the shards have CHOICE_COLUMNS, by the recipe: those of CHOICE_TASKS."""
         settings = self.recipe.get("finetune")
-        return isinstance(settings, dict) and settings.get("task") == "cloze"
+        return isinstance(settings, dict) and settings.get("task") in CHOICE_TASKS
 
     @property
     def packing(self) -> str:
