@@ -91,6 +91,17 @@ def test_e2_secrets_of_the_environment_are_nowhere_in_a_build_or_its_words(tmp_p
         assert not [path for path in files if secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.parametrize(
+    "option", ["--corpus=file://me:{}@host/x", "--address=ray://me:{}@host:1", "--corpus=x://me:{}@h/x"]
+)
+def test_e2_secrets_of_what_was_typed_are_not_repeated(tmp_path: Path, option: str) -> None:
+    """Those of s3:// URIs are looked for by test_object_builds.py and test_remote.py."""
+    done = glmdata("build", "--out", tmp_path / "o", "--corpus", tmp_path, option.format("canary-77"))
+    assert done.returncode in (1, 2)
+    assert "host" in done.stderr or "x://h/x" in done.stderr
+    assert "canary-77" not in done.stderr
+
+
 def test_e3_glmdata_opens_no_port() -> None:
     """One bind is there: the trainer asks the system for a free port, and PyTorch's processes then meet at it."""
     found = [(path.relative_to(ROOT).as_posix(), name) for path in SOURCES for name, _ in calls(path)
