@@ -121,11 +121,14 @@ def test_a_cloze_task_is_learnt(world: Path, tmp_path: Path, shards: str) -> Non
 
 @pytest.mark.parametrize("name", ["lora", "prefix"])
 def test_an_adapter_learns_beside_a_frozen_model(world: Path, tmp_path: Path, name: str) -> None:
+    """The frozen weights are large enough that another direction is another token."""
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(small(tokenizer, init_std=0.3, dropout=0.0), tmp_path / "base", tokenizer)
     given = {"steps": 60, "batch_size": 3, "learning_rate": 5e-2, "save_every": 1000, "lora": LARGE}
-    finetune(options(world, "sft", tmp_path, adapter=name, **given))
-    lines = read_metrics(tmp_path)
+    finetune(options(world, "sft", tmp_path / "run", adapter=name, checkpoint=tmp_path / "base", **given))
+    lines = read_metrics(tmp_path / "run")
     first, final = (sum(line["loss"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
-    assert final < first - 0.5
+    assert final < first - 1
 
 
 LARGE = {"rank": 8, "targets": ["qkv", "dense", "ffn"]}
