@@ -41,7 +41,7 @@ def command(
     listing: bool,
     as_json: bool,
 ) -> None:
-    """Finetune a trained GLM on rows of recipe sft, seq2seq or cloze, as the build says.
+    """Finetune a trained GLM on rows of recipe sft, seq2seq, cloze or preference, as the build says.
 
     RUN gets checkpoints/, metrics.jsonl and curve.png; the same command goes on after any interruption. With an adapter
     its checkpoints hold that alone and say where the model lies; `glmdata generate RUN` reads both.

@@ -67,4 +67,5 @@ def _told(line: dict[str, Any], steps: int) -> str:
 
 def _figures(found: dict[str, Any]) -> list[str]:
     """What a task of choices says besides its loss."""
-    return [f"{name.replace('_', ' ')} {found[name]:.3f}" for name in ("accuracy", "macro_f1") if name in found]
+    names = ("accuracy", "macro_f1", "reward_accuracy", "reward_margin")
+    return [f"{name.replace('_', ' ')} {found[name]:.3f}" for name in names if name in found]

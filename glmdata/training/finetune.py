@@ -110,6 +110,7 @@ def _task(options: FinetuneOptions, shards: Shards, model: "GLM", device: "torch
     """What the rows are for, by their recipe; rows of pre-training are language modelling as well."""
     from glmdata.training.cloze import Cloze, answers_of
     from glmdata.training.language_modelling import LanguageModelling
+    from glmdata.training.preference import Preference
 
     gmask_id = gmask_of(model.config, shards)
     builds = [shards, *([Shards(options.evaluation)] if options.evaluation else [])]
@@ -119,6 +120,8 @@ def _task(options: FinetuneOptions, shards: Shards, model: "GLM", device: "torch
         raise ConfigError(f"{mine}, {other}; evaluate on a build of the same recipe")
     if tasks == {"cloze"}:
         return Cloze([answers_of(build) for build in builds], options.settings.cloze, device, gmask_id)
+    if tasks == {"preference"}:
+        return Preference(model, options.settings.preference, device, gmask_id)
     return LanguageModelling(shards.manifest.languages, device, gmask_id)
 
 

@@ -9,7 +9,7 @@ from glmdata.recipe_sections import Section
 from glmdata.training.schedule import Decay
 from glmdata.training.settings import TrainSettings
 
-__all__ = ["ClozeSettings", "FinetuneSettings"]
+__all__ = ["ClozeSettings", "FinetuneSettings", "PreferenceSettings"]
 
 _BY_ADAPTER = {
     "none": {"learning_rate": 1e-5, "weight_decay": 0.1},  # THUDM/GLM, config_tasks/task_boolq.sh, seq_cnndm_org.sh
@@ -25,6 +25,29 @@ class ClozeSettings(Section):
     """Log probabilities of choices of several tokens are divided by their number to this power (--length-penalty)."""
     language_model_weight: float = Field(0.0, ge=0)
     """What -log p of the right choice adds to the loss; 1 is the original's --loss-func mix."""
+
+
+class PreferenceSettings(Section):
+    """How the chosen of two answers is preferred to the rejected one."""
+
+    loss: Literal["dpo", "ipo"] = "dpo"
+    """dpo: -log sigmoid(beta h). ipo: (h - 1 / (2 beta))^2, which does not push pairs apart without end."""
+    beta: float = Field(0.1, gt=0)
+    """How closely the model stays to the reference; 0.1 in the DPO paper, 0.5 there for TL;DR, 2.0 in SimPO."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the pairs that are taken to be labelled the wrong way round (cDPO)."""
+    margin: float = Field(0.0, ge=0)
+    """By how much the rewards of a pair are to differ (gamma of SimPO)."""
+    length_normalised: bool = False
+    """Whether log probabilities are means over an answer's tokens instead of sums."""
+    reference_free: bool = False
+    """Whether there is no reference; with length_normalised and a margin that is SimPO."""
+
+    @model_validator(mode="after")
+    def _of_dpo(self) -> "PreferenceSettings":
+        if self.loss == "ipo" and (self.label_smoothing or self.margin):
+            raise ValueError("label_smoothing and margin are of loss dpo")
+        return self
 
 
 class FinetuneSettings(TrainSettings):
@@ -51,6 +74,7 @@ class FinetuneSettings(TrainSettings):
     lora: LoRASettings = LoRASettings()
     prefix: PrefixSettings = PrefixSettings()
     cloze: ClozeSettings = ClozeSettings()
+    preference: PreferenceSettings = PreferenceSettings()
 
     @model_validator(mode="before")
     @classmethod
