@@ -239,6 +239,10 @@ def test_a_checkpoint_is_the_adapter_and_is_read_with_its_base(world: Path, tmp_
     before = glmdata("generate", tmp_path / "run", *prompt)
     assert before.returncode == 0, before.stderr
 
+    whole = glmdata("export", tmp_path / "run", "--to", "model", "--out", tmp_path / "whole")
+    assert (whole.returncode == 0) == (name == "lora"), whole.stderr
+    if name == "lora":
+        assert glmdata("generate", tmp_path / "whole", *prompt).stdout == before.stdout
     (tmp_path / "base").rename(tmp_path / "moved")
     gone = glmdata("generate", tmp_path / "run", *prompt)
     assert gone.returncode == 1
