@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glmdata.cli.options import json_option
-from glmdata.errors import ConfigError, InputError
+from glmdata.cli.options import json_option, need_training_packages
+from glmdata.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,12 +73,8 @@ def command(
     """
     if chat == bool(prompts):
         raise click.UsageError("give --prompt TEXT or --chat")
-    try:
-        import safetensors  # noqa: F401
-
-        from glmdata.model.decoding import Decoding
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None
+    need_training_packages()
+    from glmdata.model.decoding import Decoding
 
     settings["num_beams"] = settings.pop("beams")
     decoding = Decoding(**settings)

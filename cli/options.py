@@ -2,27 +2,41 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from glmdata.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glmdata.model.reference import Kind
+
 __all__ = [
+    "ORIGINALS",
     "address_option",
+    "batch_option",
     "corpus_option",
+    "holdout_option",
     "json_option",
+    "need_training_packages",
     "recipe_option",
     "run_options",
     "set_option",
     "workers_option",
 ]
 
+ORIGINALS: "dict[str, Kind]" = {"thudm-glm": "glm", "chatglm-6b": "chatglm-6b"}
+"""Whose state dicts are read and written, by their names on the command line."""
+F = TypeVar("F", bound=Callable[..., Any])
+
 corpus_option = click.option(
     "--corpus",
     "corpora",
     multiple=True,
     required=True,
-    metavar="PATH",
-    help="Folder or file of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. Repeat it for each.",
+    metavar="PATH|URI",
+    help="Folder, file or URI (s3://bucket/prefix) of raw text: .jsonl and .txt (also .gz, .zst), .parquet, .arrow. "
+    "Repeat it for each.",
 )
 recipe_option = click.option(
     "--recipe", default="glm", show_default=True, metavar="NAME|FILE", help="A recipe of glmdata, or a YAML file."
@@ -48,9 +62,18 @@ workers_option = click.option(
     metavar="N",
     help="Partitions worked on at a time; never changes the result. Default: all processors.",
 )
+holdout_option = click.option(
+    "--holdout",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="ROWS",
+    help="Only the last ROWS of the build: those that `glmdata train --holdout` kept. Default: all.",
+)
+batch_option = click.option(
+    "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Rows at a time."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
-F = TypeVar("F", bound=Callable[..., Any])
 _RUN_OPTIONS = (
     click.option("--shards", required=True, metavar="DIR|URI", help="A finished build."),
     click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="RUN"),
@@ -75,3 +98,12 @@ def run_options(command: F) -> F:
     for option in reversed(_RUN_OPTIONS):
         command = option(command)
     return command
+
+
+def need_training_packages() -> None:
+    """Raise ConfigError, in one line, where PyTorch or safetensors is not installed."""
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None

@@ -61,7 +61,8 @@ __all__ = [
 
 S = TypeVar("S", bound=Section)
 
-MAX_RECIPE_BYTES = 1 << 20
+MAX_RECIPE_BYTES = 1 << 16
+"""The default with all its comments has 11 kB. PyYAML reads some 60 kB a second, so more would be a way to hang."""
 
 
 class Recipe(Section):

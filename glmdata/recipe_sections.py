@@ -49,6 +49,11 @@ class CorpusSettings(Section):
     """What a document of a .txt file is: what stands between blank lines, a line, or the whole file."""
     max_record_bytes: int = Field(32 << 20, ge=1024, le=1 << 30)
     """A longer line or paragraph is quarantined; bounds the memory of a worker."""
+    max_expansion: int = Field(500, ge=10, le=1 << 20)
+    """A compressed file, or row group of parquet, that expands to more than so many times its size is read no further,
+    once it is past 256 MiB: a decompression bomb. Text is seldom past 20; gzip ends near 1,030, zstd near 32,000."""
+    max_expanded_bytes: int = Field(1 << 38, ge=1 << 20, le=1 << 50)
+    """Nor is a compressed file that expands to more than this, 256 GiB."""
     split_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
     """Plain files are cut about here, at record boundaries, so that several workers share a big file."""
     partition_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)

@@ -63,7 +63,7 @@ def encode(engine: Engine, partitions: Sequence[Partition], model: FileRef, reci
 
 def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, Any]:
     """Encode the records of a partition. Writes tokens.arrow (a row a row) and records.arrow (a row a record)."""
-    tokenizer = loaded_tokenizer(attempt.input(arguments.tokenizer), arguments.tokenizer.xxh3)
+    tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
     documents = read_documents(attempt, arguments.partition)
     outcomes = np.array(documents["outcome"])
     alive = np.flatnonzero(outcomes == Outcome.KEPT)

@@ -164,7 +164,7 @@ def read_config_json(folder: str | Path) -> dict[str, Any]:
         found: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint (RUN/checkpoints/step-...)") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
         raise InputError(f"{path}: not the configuration of a checkpoint of this version of glmdata")

@@ -76,7 +76,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / "state.json"
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; remove its folder to go on from another") from None
     if not isinstance(found, dict) or not isinstance(found.get("step"), int):
         raise ConfigError(f"{path} says no step; remove its folder to go on from another")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from glmdata.model.loss import model_inputs, token_losses, trimmed
-from glmdata.training.microbatches import Batch
+from glmdata.streaming.steps import Batch
 
 __all__ = ["ChoiceScores", "choice_log_probabilities", "first_token_log_probabilities", "real_rows"]
 

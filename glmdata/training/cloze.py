@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glmdata.shards.reader import Shards
+from glmdata.streaming.steps import Batch
 from glmdata.training.choices import choice_log_probabilities, first_token_log_probabilities, real_rows
 from glmdata.training.finetune_settings import ClozeSettings
-from glmdata.training.microbatches import Batch
 
 __all__ = ["Answers", "Cloze", "ClozeSums", "answers_of"]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from glmdata.model.loss import model_inputs, token_losses, trimmed
+from glmdata.streaming.steps import Batch
 from glmdata.training.losses import LossSums
-from glmdata.training.microbatches import Batch
 
 __all__ = ["LanguageModelling"]
 

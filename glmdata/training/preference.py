@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glmdata.model.adapters import is_adapter, without_adapter
+from glmdata.streaming.steps import Batch
 from glmdata.training.choices import choice_log_probabilities, real_rows
 from glmdata.training.finetune_settings import PreferenceSettings
-from glmdata.training.microbatches import Batch
 
 __all__ = ["Preference", "PreferenceSums", "preference_losses"]
 

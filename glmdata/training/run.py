@@ -124,7 +124,13 @@ def run(
         common: Any = {"dp_rank": world.rank, "dp_world": world.size, "choices": task.choices}
         end = shards.rows - options.holdout
         stream = ShardStream(
-            options.shards, settings.batch_size, seed=settings.seed, remask=settings.remask, rows=(0, end), **common
+            options.shards,
+            settings.batch_size,
+            seed=settings.seed,
+            remask=settings.remask,
+            rows=(0, end),
+            prefetch=settings.accumulation + 1,  # a step takes its micro-batches at once
+            **common,
         )
         evaluation = None
         if options.holdout or options.evaluation:

@@ -1,12 +1,12 @@
 """The training loop: thin, exact, and the same whether it was interrupted or not.
 
 A step takes `accumulation` micro-batches of every rank; a task says what their losses are and weigh. What is random
-in a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state; where the stream
-stands follows from the number of steps. On CPU a run that was killed at any step has the losses of one that was not, to
-the last bit.
+in a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state. On CPU a run that
+was killed at any step has the losses of one that was not, to the last bit.
 """
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +25,10 @@ from glmdata.model.reference import load_weights
 from glmdata.randomness import purpose_key
 from glmdata.recipe import differences
 from glmdata.streaming import ShardStream
+from glmdata.streaming.steps import Batch
 from glmdata.training.checkpoint import checkpoints, load_part, read_state, save_checkpoint
 from glmdata.training.distributed import World, sum_over
 from glmdata.training.metrics import Metrics
-from glmdata.training.microbatches import Batch, Microbatches
 from glmdata.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
 from glmdata.training.settings import TrainSettings
 from glmdata.training.task import Task
@@ -114,11 +114,6 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
             self.stream.load_state_dict(state["stream"])
             self.step = state["step"]
-        self._start = self.stream.state_dict()["samples_consumed"] - self.step * self._rows_a_step
-
-    @property
-    def _rows_a_step(self) -> int:
-        return self.settings.accumulation * self.stream.global_batch
 
     def fit(self) -> dict[str, Any]:
         """Train to the last step; the metrics of the last step made.
@@ -127,11 +122,17 @@ class Trainer:
         """
         settings, line = self.settings, dict[str, Any]()
         with contextlib.ExitStack() as stack:
-            metrics = stack.enter_context(Metrics(self.run, self.step)) if self.world.rank == 0 else None
-            batches = stack.enter_context(Microbatches(self.stream, settings.accumulation))
+            metrics = (
+                stack.enter_context(Metrics(self.run, self.step, tensorboard=settings.tensorboard))
+                if self.world.rank == 0
+                else None
+            )
+            batches = stack.enter_context(contextlib.closing(iter(self.stream)))
             while self.step < settings.steps:
-                waited, started = batches.waited, time.perf_counter()
-                line = self._update(batches.next())
+                started = time.perf_counter()
+                microbatches = list(itertools.islice(batches, settings.accumulation))
+                waited = time.perf_counter() - started
+                line = self._update(microbatches)
                 last = self.step == settings.steps
                 if self.evaluation is not None and (
                     last or (settings.evaluate_every and self.step % settings.evaluate_every == 0)
@@ -140,7 +141,7 @@ class Trainer:
                 seconds = time.perf_counter() - started
                 line["seconds"] = round(seconds, 6)
                 line["tokens_per_second"] = round(line["target_tokens"] / seconds, 1)
-                line["loader_wait"] = round((batches.waited - waited) / seconds, 6)
+                line["loader_wait"] = round(waited / seconds, 6)
                 if metrics is not None:
                     metrics.write(line)
                     if self.report is not None:
@@ -171,10 +172,7 @@ class Trainer:
         state = {
             "step": self.step,
             "settings": self.settings.model_dump(mode="json"),
-            "stream": {
-                **self.stream.state_dict(),
-                "samples_consumed": self._start + self.step * self._rows_a_step,
-            },
+            "stream": self.stream.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
         texts = {"config.json": self.config, "state.json": state}
@@ -284,7 +282,9 @@ class Trainer:
         for name, mine, was in differences(self.config, read_config_json(checkpoint)):
             if name != "base.path":
                 raise ConfigError(f"{self.run} has a model of {name}={was}, this one has {mine}; give another --out")
-        free = {"save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel"}
+        free = {
+            "save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel", "tensorboard"
+        }  # fmt: skip
         for name, mine, was in differences(self.settings.model_dump(mode="json"), state.get("settings", {})):
             if name not in free:
                 raise ConfigError(
