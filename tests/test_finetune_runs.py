@@ -1,4 +1,4 @@
-"""Finetuning runs: tasks are learnt, adapters alone are kept, and what was interrupted goes on as if it had not been."""
+"""Finetuning runs: tasks are learnt, adapters alone are kept, interrupted runs go on as if nothing had been."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, records in (("reviews", reviews()), ("sft", sft)):
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    cloze = ["finetune.template={text} It was[MASK]."]
+    cloze = ['finetune.template="{text} It was[MASK]."']
     single = [*cloze, 'finetune.verbalizers={"0": " cold", "1": " warm"}']
     several = [*cloze, 'finetune.verbalizers={"0": " not good at all", "1": " good"}']
     make(folder, "single", "cloze", "reviews", single)
@@ -121,11 +121,11 @@ def test_a_cloze_task_is_learnt(world: Path, tmp_path: Path, shards: str) -> Non
 
 @pytest.mark.parametrize("name", ["lora", "prefix"])
 def test_an_adapter_learns_beside_a_frozen_model(world: Path, tmp_path: Path, name: str) -> None:
-    given = {"steps": 60, "batch_size": 16, "learning_rate": 3e-2, "save_every": 1000, "lora": LARGE}
-    finetune(options(world, "single", tmp_path, adapter=name, **given))
+    given = {"steps": 60, "batch_size": 3, "learning_rate": 5e-2, "save_every": 1000, "lora": LARGE}
+    finetune(options(world, "sft", tmp_path, adapter=name, **given))
     lines = read_metrics(tmp_path)
     first, final = (sum(line["loss"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
-    assert final < first - 0.1
+    assert final < first - 0.5
 
 
 LARGE = {"rank": 8, "targets": ["qkv", "dense", "ffn"]}
@@ -304,7 +304,7 @@ def test_what_does_not_fit_is_refused_in_a_line(world: Path, tmp_path: Path) -> 
         with pytest.raises(kind, match=message):
             finetune(options(world, **{"shards": "sft", "out": tmp_path / "out", **given}))
     finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2))
-    with pytest.raises(ConfigError, match=r"has a model of adapter\.rank=8, this one has 4"):
+    with pytest.raises(ConfigError, match=r"begun with lora\.rank=8, now it is 4"):
         finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2, lora={"rank": 4}))
     with pytest.raises(ConfigError, match=r"begun with cloze\.length_penalty=0\.0, now it is 1\.0"):
         finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2, cloze={"length_penalty": 1.0}))
