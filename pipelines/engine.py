@@ -9,47 +9,36 @@ from the driver, changes nothing that is listed.
 
 import json
 import os
+import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import xxhash
 from pydantic import BaseModel
 
-import glmdata
-from glmdata.errors import GlmdataError, TaskFailedError
+from glmdata.errors import TaskFailedError
 from glmdata.pipelines.compiling import Compilation
-from glmdata.storage import file_digest, storage_errors, sync_file, sync_folder, write_whole
+from glmdata.pipelines.scheduling import Executor, Limits, Schedule
+from glmdata.pipelines.work import Attempt, FileRef, open_work
+from glmdata.storage import storage_errors
 from glmdata.versions import versions
 
 __all__ = [
     "Attempt",
     "Call",
     "Engine",
-    "Executor",
     "FileRef",
     "Job",
-    "LostWorkerError",
     "Progress",
     "Result",
     "perform",
 ]
 
 TOLD_START_S = 0.5
-MAX_ATTEMPTS = 4
-"""Runs of one job whose worker died or that passed its deadline, before the build gives up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRef:
-    """A committed file: where (relative to the work folder), how long, its xxh3-64 in hex."""
-
-    path: str
-    bytes: int
-    xxh3: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,81 +66,38 @@ class Result:
     seconds: float
 
 
-class Attempt:
-    """Where one run of a job reads and writes."""
-
-    def __init__(self, work: Path, stage: str, index: int, name: str) -> None:
-        self._work, self._stage, self._index, self._name = work, stage, index, name
-        self.files: dict[str, Path] = {}
-
-    def input(self, file: FileRef) -> str:
-        """Path of a committed file."""
-        return str(self._work / file.path)
-
-    def output(self, name: str) -> str:
-        """Path to write the file `name` of this job to."""
-        path = self._work / self._stage / f"{self._index:06d}-{self._name}-{name}"
-        self.files[name] = path
-        return str(path)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One attempt at a job, as it travels to a worker."""
 
     function: Callable[[Any, Attempt], dict[str, Any]]
     arguments: Any
-    work: str
+    work: str = field(repr=False)  # may hold secrets
     stage: str
     index: int
     attempt: str
-    version: str = glmdata.__version__
+    session: str = ""
+    versions: dict[str, str] = field(default_factory=versions)
+    """The driver's, of what the bytes depend on."""
 
 
 def perform(call: Call) -> Result:
     """Run one attempt; called in a thread of the driver or in a Ray worker."""
-    if call.version != glmdata.__version__:
-        raise TaskFailedError(
-            f"a worker has glmdata {glmdata.__version__}, the driver {call.version}; install the same on all nodes"
-        )
-    attempt = Attempt(Path(call.work), call.stage, call.index, call.attempt)
+    mine = versions()
+    if call.versions != mine:
+        differ = [name for name in mine if call.versions.get(name) != mine[name]]
+        told = ", ".join(f"{name} {mine[name]}, the driver {call.versions.get(name, 'none')}" for name in differ)
+        raise TaskFailedError(f"a worker has {told}; install the same on all nodes ({socket.gethostname()} was asked)")
+    work = open_work(call.work)
+    work.check_session(call.session)
     started = time.monotonic()
-    with storage_errors(f"stage {call.stage}, partition {call.index}"):
+    with (
+        storage_errors(f"stage {call.stage}, partition {call.index}"),
+        work.attempt(call.stage, call.index, call.attempt) as attempt,
+    ):
         counts = call.function(call.arguments, attempt)
-        files = {}
-        for name, path in attempt.files.items():
-            size, digest = file_digest(path)
-            sync_file(path)
-            files[name] = FileRef(path=str(path.relative_to(call.work)), bytes=size, xxh3=digest)
+        files = attempt.keep()
     return Result(files=files, counts=counts, seconds=time.monotonic() - started)
-
-
-class LostWorkerError(Exception):
-    """The worker of a call died or passed its deadline; the job may be tried again."""
-
-
-class Executor(Protocol):
-    """Runs calls: in threads (glmdata.pipelines.local) or as Ray tasks (glmdata.pipelines.cluster)."""
-
-    name: str
-    max_in_flight: int
-    on_this_machine: bool
-    """Whether all calls run on the driver's machine."""
-
-    def start(self) -> None:
-        """Begin; called once, and only if there is work."""
-
-    def submit(self, call: Call) -> Any:
-        """Start a call; returns a handle."""
-
-    def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
-        """The handles that have ended; at least one, unless the time is over."""
-
-    def result(self, handle: Any) -> Result:
-        """What an ended call returned or raised; LostWorkerError where it may be tried again."""
-
-    def close(self) -> None:
-        """Stop everything that was started."""
 
 
 class Progress(Protocol):
@@ -185,10 +131,20 @@ class Engine:
     """Runs stages one after the other in a work folder, resuming what is committed there."""
 
     def __init__(
-        self, work: Path, executor: Executor, progress: Progress, compilation: Compilation | None = None
+        self,
+        work: str | Path,
+        executor: Executor,
+        progress: Progress,
+        compilation: Compilation | None = None,
+        check: Callable[[], None] = lambda: None,
+        limits: Limits | None = None,
     ) -> None:
-        """`compilation` is started with the executor."""
-        self.work, self.reports = work, list[StageReport]()
+        """`work` is a path or URI; `compilation` is started with the executor; `check` raises where the work is not
+        ours any more; `limits` are those of the environment if not given.
+        """
+        self.reports = list[StageReport]()
+        self._work, self._session, self._check = open_work(work), uuid.uuid4().hex[:12], check
+        self._limits = limits or Limits.from_environment()
         self._executor, self._progress, self._started = executor, progress, False
         self._compilation = compilation
 
@@ -197,11 +153,10 @@ class Engine:
 
         kernels: whether the jobs run any, so that they wait until those are compiled.
         """
-        folder = self.work / stage
-        with storage_errors("making the work folder"):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._work.begin(stage)
         digests = [job.digest() for job in jobs]
-        committed = [self._committed(stage, index, digest) for index, digest in enumerate(digests)]
+        records = self._work.records(stage, len(jobs))
+        committed = [self._committed(record, digest) for record, digest in zip(records, digests, strict=True)]
         if not all(committed):
             if not self._started:
                 self._start()
@@ -210,18 +165,22 @@ class Engine:
         started = time.monotonic()
         self._progress.stage_started(stage, len(jobs), sum(job.weight for job in jobs))
         results: dict[int, Result] = {}
-        missing: list[tuple[int, str]] = []
-        for index, (job, digest, found) in enumerate(zip(jobs, digests, committed, strict=True)):
+        missing: dict[int, Job] = {}
+        for index, (job, found) in enumerate(zip(jobs, committed, strict=True)):
             if found is None:
-                missing.append((index, digest))
+                missing[index] = job
             else:
                 results[index] = found
                 self._progress.job_done(stage, job.weight, int(found.counts.get("records", 0)), True)
-        for index, digest, result in self._execute(stage, jobs, missing):
-            self._commit(stage, index, digest, result)
+        self._sweep(stage, results.values())
+        schedule = Schedule(self._executor, self._limits, stage, self._progress.message)
+        for index, result in schedule.run(missing, lambda index: self._call(stage, index, jobs[index])):
+            self._commit(stage, index, digests[index], result)
             results[index] = result
             self._progress.job_done(stage, jobs[index].weight, int(result.counts.get("records", 0)), False)
         ordered = [results[index] for index in range(len(jobs))]
+        if missing:
+            self._sweep(stage, ordered)
         seconds = time.monotonic() - started
         self.reports.append(
             StageReport(
@@ -237,7 +196,7 @@ class Engine:
 
     def path(self, file: FileRef) -> Path:
         """Where a committed file lies."""
-        return self.work / file.path
+        return self._work.path(file)
 
     def _await_kernels(self) -> None:
         if self._compilation is not None:
@@ -250,6 +209,7 @@ class Engine:
     def _start(self) -> None:
         if self._compilation is not None:
             self._compilation.start()
+        self._work.open_session(self._session)
         started = time.monotonic()
         self._executor.start()
         self._started = True
@@ -257,62 +217,31 @@ class Engine:
         if seconds > TOLD_START_S:
             self._progress.message(f"{self._executor.name} started in {seconds:.1f} s")
 
-    def _execute(
-        self, stage: str, jobs: Sequence[Job], missing: Sequence[tuple[int, str]]
-    ) -> Iterator[tuple[int, str, Result]]:
-        """Bounded in-flight loop; yields results as they come."""
-        waiting = list(reversed(missing))
-        tries = dict.fromkeys((index for index, _ in missing), 0)
-        running: dict[Any, tuple[int, str]] = {}
-        while waiting or running:
-            while waiting and len(running) < self._executor.max_in_flight:
-                index, digest = waiting.pop()
-                tries[index] += 1
-                call = Call(
-                    function=jobs[index].function,
-                    arguments=jobs[index].arguments,
-                    work=str(self.work),
-                    stage=stage,
-                    index=index,
-                    attempt=uuid.uuid4().hex[:12],
-                )
-                running[self._executor.submit(call)] = (index, digest)
-            for handle in self._executor.wait(list(running), 1.0):
-                index, digest = running.pop(handle)
-                try:
-                    result = self._executor.result(handle)
-                except LostWorkerError as error:
-                    if tries[index] >= MAX_ATTEMPTS:
-                        raise TaskFailedError(
-                            f"stage {stage}, partition {index}: {error}; given up after {MAX_ATTEMPTS} attempts"
-                        ) from None
-                    self._progress.message(f"stage {stage}, partition {index}: {error}; trying again")
-                    waiting.append((index, digest))
-                except (GlmdataError, KeyboardInterrupt, SystemExit):
-                    raise
-                except Exception as error:
-                    raise TaskFailedError(
-                        f"stage {stage}, partition {index}: {type(error).__name__}: {error}. "
-                        "This is a defect of glmdata; GLMDATA_TRACEBACK=1 shows where"
-                    ) from error
-                else:
-                    yield index, digest, result
-
-    def _record(self, stage: str, index: int) -> Path:
-        return self.work / stage / f"{index:06d}.json"
+    def _call(self, stage: str, index: int, job: Job) -> Call:
+        return Call(
+            function=job.function,
+            arguments=job.arguments,
+            work=self._work.place,
+            stage=stage,
+            index=index,
+            attempt=uuid.uuid4().hex[:12],
+            session=self._session,
+        )
 
     def _commit(self, stage: str, index: int, digest: str, result: Result) -> None:
-        record = {"job": digest, "result": asdict(result)}
-        text = json.dumps(record, sort_keys=True)
-        with storage_errors(f"committing stage {stage}, partition {index}"):
-            sync_folder(self.work / stage)  # the files' entries, before the record that names them
-            write_whole(self._record(stage, index), f"{text}\n{xxhash.xxh3_64_hexdigest(text.encode())}\n".encode())
+        self._check()
+        text = json.dumps({"job": digest, "result": asdict(result)}, sort_keys=True)
+        self._work.commit(stage, index, f"{text}\n{xxhash.xxh3_64_hexdigest(text.encode())}\n".encode())
 
-    def _committed(self, stage: str, index: int, digest: str) -> Result | None:
+    def _sweep(self, stage: str, results: Iterable[Result]) -> None:
+        """Remove the files of attempts that died or came too late; they may be as large as those that are listed."""
+        self._work.sweep(stage, {file.path for result in results for file in result.files.values()})
+
+    def _committed(self, found: bytes | None, digest: str) -> Result | None:
         """The committed result of the very same job, if its files are whole."""
         try:
-            text, _, check = self._record(stage, index).read_text("utf-8").partition("\n")
-        except (OSError, UnicodeDecodeError):
+            text, _, check = (found or b"").decode().partition("\n")
+        except UnicodeDecodeError:
             return None
         if check.strip() != xxhash.xxh3_64_hexdigest(text.encode()):
             return None
@@ -321,12 +250,8 @@ class Engine:
             return None
         result = record["result"]
         files = {name: FileRef(**file) for name, file in result["files"].items()}
-        for file in files.values():
-            try:
-                if file_digest(self.work / file.path) != (file.bytes, file.xxh3):
-                    return None
-            except OSError:
-                return None
+        if not all(self._work.whole(file) for file in files.values()):
+            return None
         return Result(files=files, counts=result["counts"], seconds=result["seconds"])
 
 
@@ -337,7 +262,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value) if "place" not in item.metadata}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

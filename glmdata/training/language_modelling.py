@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from glmdata.model.loss import model_inputs, token_losses
+from glmdata.model.loss import model_inputs, token_losses, trimmed
+from glmdata.streaming.steps import Batch
 from glmdata.training.losses import LossSums
-from glmdata.training.microbatches import Batch
 
 __all__ = ["LanguageModelling"]
 
@@ -31,6 +31,7 @@ class LanguageModelling:
 
     def losses(self, model: nn.Module, batch: Batch, sums: LossSums) -> Tensor:
         """Sum of the losses, each times its weight."""
+        batch = trimmed(batch)
         chosen = batch["loss_mask"] != 0
         inputs = model_inputs(batch, self.gmask_id)
         losses = token_losses(model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])

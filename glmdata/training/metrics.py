@@ -87,7 +87,8 @@ def draw_curve(folder: str | os.PathLike[str]) -> Path | None:
             marker = "o" if name == "evaluation" else None
             axes.plot(steps, losses, label=name, linewidth=2 if name == "all" else 1, marker=marker, markersize=3)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss, nats a token")
+    counted = next((name for name in ("pairs", "questions") if name in lines[-1]), "")
+    axes.set_ylabel(f"loss a {counted[:-1]}" if counted else "loss, nats a token")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = Path(folder) / "curve.png"

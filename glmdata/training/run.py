@@ -6,7 +6,7 @@ What `glmdata train` and `glmdata finetune` share is `run`; what is a command's 
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glmdata.errors import ConfigError
 from glmdata.model import GLMConfig, preset
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from glmdata.training.distributed import World
     from glmdata.training.task import Task
 
-__all__ = ["Report", "RunOptions", "TrainOptions", "config_of", "gmask_of", "run", "train"]
+__all__ = ["Prepared", "Report", "RunOptions", "TrainOptions", "config_of", "gmask_of", "run", "train"]
 
 VOCABULARY_UNIT = 64
 """Rows of the embedding are a multiple of this, which matrix products are made for."""
@@ -51,6 +51,17 @@ class TrainOptions(RunOptions):
     """Fields of the preset that are other."""
 
 
+class Prepared(NamedTuple):
+    """What a command makes of its options on each rank."""
+
+    model: "GLM"
+    """On the rank's device, the same on all of them."""
+    task: "Task[Any]"
+    config: Mapping[str, Any]
+    """Of its checkpoints, see trainer.Trainer."""
+    settings: TrainSettings
+
+
 def config_of(options: TrainOptions, shards: Shards) -> GLMConfig:
     """The model's configuration; vocabulary and positions are the build's where nothing else is said.
 
@@ -71,12 +82,14 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
     shards = Shards(options.shards)
     config = config_of(options, shards)
 
-    def prepare(world: "World") -> "tuple[GLM, Task[Any]]":
+    def prepare(world: "World") -> Prepared:
+        from glmdata.model.checkpoint import config_json
         from glmdata.training.language_modelling import LanguageModelling
         from glmdata.training.trainer import make_model
 
         task = LanguageModelling(shards.manifest.languages, world.device, gmask_of(config, shards))
-        return make_model(config, options.settings.seed, world.device), task
+        model = make_model(config, options.settings.seed, world.device)
+        return Prepared(model, task, config_json(config), options.settings)
 
     return run(options, shards, prepare, report)
 
@@ -89,10 +102,10 @@ def gmask_of(config: GLMConfig, shards: Shards) -> int | None:
 def run(
     options: RunOptions,
     shards: Shards,
-    prepare: "Callable[[World], tuple[GLM, Task[Any]]]",
+    prepare: "Callable[[World], Prepared]",
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Train a model on a task, both as `prepare` makes them on each rank; the metrics of the last step.
+    """Train what `prepare` makes on each rank; the metrics of the last step.
 
     Raises as `train`.
     """
@@ -101,18 +114,23 @@ def run(
     from glmdata.training.metrics import draw_curve
     from glmdata.training.trainer import Trainer
 
-    settings = options.settings
     if options.holdout and options.evaluation:
         raise ConfigError("evaluate on held-out rows or on another build, not on both")
     if not 0 <= options.holdout < shards.rows:
         raise ConfigError(f"{options.holdout} held-out rows leave none of {shards.rows} to train on")
     world = join_world()
     try:
-        model, task = prepare(world)
+        model, task, config, settings = prepare(world)
         common: Any = {"dp_rank": world.rank, "dp_world": world.size, "choices": task.choices}
         end = shards.rows - options.holdout
         stream = ShardStream(
-            options.shards, settings.batch_size, seed=settings.seed, remask=settings.remask, rows=(0, end), **common
+            options.shards,
+            settings.batch_size,
+            seed=settings.seed,
+            remask=settings.remask,
+            rows=(0, end),
+            prefetch=settings.accumulation + 1,  # a step takes its micro-batches at once
+            **common,
         )
         evaluation = None
         if options.holdout or options.evaluation:
@@ -128,6 +146,7 @@ def run(
             options.out,
             world=world,
             task=task,
+            config=config,
             tokenizer=Path(shards.file("tokenizer.model")).read_bytes(),
             evaluation=evaluation,
             report=report,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from glmdata.training.microbatches import Batch
+from glmdata.streaming.steps import Batch
 
 __all__ = ["Sums", "Task"]
 
