@@ -27,6 +27,7 @@ import numpy.typing as npt
 import torch
 
 from glmdata.model import GLMConfig
+from glmdata.model.checkpoint import config_json
 from glmdata.shards.reader import Shards
 from glmdata.shards.schema import OBJECTIVES
 from glmdata.storage import write_whole
@@ -131,6 +132,7 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
         out,
         world=world,
         task=LanguageModelling(manifest.languages, world.device),
+        config=config_json(config),
         tokenizer=Path(stream.shards.file("tokenizer.model")).read_bytes(),
         evaluation=kind(folder, BATCH, shuffle=False, epochs=1, rows=held),
     )
