@@ -144,6 +144,8 @@ def _repeated(report: dict[str, Any], code: str) -> str:
 
 def warnings(report: dict[str, Any]) -> list[str]:
     """What a user may not have wanted."""
+    from glmdata.recipe import CHOICE_TASKS
+
     found = []
     outcomes = report["outcomes"]
     given, kept = outcomes.get("balance", 0), outcomes.get("kept", 0)
@@ -155,7 +157,7 @@ def warnings(report: dict[str, Any]) -> list[str]:
             f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=upsample or off)"
         )
     if report["padding"] > MUCH_PADDING and "finetune" in report:
-        packed = "" if report["finetune"]["task"] == "cloze" else "packing=segments with finetune.cls=true, or "
+        packed = "" if report["finetune"]["task"] in CHOICE_TASKS else "packing=segments with finetune.cls=true, or "
         found.append(f"{report['padding']:.0%} of the rows is padding: {packed}a smaller sequence_length has less")
     elif report["padding"] > MUCH_PADDING:
         found.append(

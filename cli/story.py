@@ -24,6 +24,7 @@ _LEFT_AT = {
     "too_short": "cleaning",
     "contaminated": "cleaning",
     "balance": "balance",
+    "tie": "rows",
 }
 """Stage at which each outcome leaves; others leave at a stage of their own name."""
 CUT = "cut: "

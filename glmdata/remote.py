@@ -115,13 +115,16 @@ class Remote:
             raise ConfigError(f"{self.name}: cannot be read: {self.told(error)}") from None
         return store, f"{root.rstrip('/')}/{name}" if name else root
 
-    def read(self, name: str = "", cancelled: Callable[[], bool] = never) -> bytes:
-        """A small object. Raises FileNotFoundError, StorageError after the last attempt."""
+    def read(self, name: str = "", cancelled: Callable[[], bool] = never, *, limit: int | None = None) -> bytes:
+        """A small object; of one larger than the limit a byte more than that.
+
+        Raises FileNotFoundError, StorageError after the last attempt.
+        """
 
         def attempt() -> bytes:
             store, path = self.open(name)
             with store.open_input_stream(path, compression=None) as stream:
-                return bytes(stream.read())
+                return bytes(stream.read(None if limit is None else limit + 1))
 
         return self.retried(name, attempt, cancelled)
 

@@ -20,18 +20,19 @@ from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.clean import clean
 from glmdata.pipelines.compiling import Compilation
 from glmdata.pipelines.dedupe import deduplicate
-from glmdata.pipelines.engine import Engine, Executor, FileRef, Progress, Result, default_workers
+from glmdata.pipelines.engine import Engine, FileRef, Progress, Result, default_workers
 from glmdata.pipelines.finetune import finetune
 from glmdata.pipelines.folder import PAGE_NAME, BuildFolder, identity_of
 from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition
 from glmdata.pipelines.report import build_report, write_ledger
+from glmdata.pipelines.scheduling import Executor
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.remote import is_remote, without_secrets
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
-from glmdata.storage import absolute, storage_errors
+from glmdata.storage import absolute
 from glmdata.tokenization import SpecialTokens, Tokenizer
 from glmdata.versions import versions
 
@@ -102,7 +103,7 @@ def build(
             folder.check_sizes()
             if not folder.place.sizes([PAGE_NAME]):  # stopped on its last step, or built by a version without it
                 _write_page(folder)
-            manifest, report = (_read(folder, name) for name in ("manifest.json", "report.json"))
+            manifest, report = (_read_json(folder, name) for name in ("manifest.json", "report.json"))
             return Built(out=shown, manifest=manifest, report=report, already_there=True)
         size = sum(file.size for file in listing.files)
         executor = make_executor(size)
@@ -133,8 +134,7 @@ def _run(
     if recipe.finetune.task != "none" and tokenizer is not None and tokenizer_path is not None:
         return _run_finetune(engine, folder, listing, roots, recipe, tokenizer, tokenizer_path)
     index = index_benchmarks(engine, benchmarks, recipe)
-    partitions = ingest(engine, listing.files, recipe)
-    _check_unchanged(listing, roots, folder.place.uri)
+    partitions = _read_corpus(engine, folder, listing, roots, recipe)
     hints = _hints(listing, partitions, recipe) + _idle_weights(listing, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
     if deduplicated.held:
@@ -175,8 +175,7 @@ def _run_finetune(
     tokenizer: Tokenizer,
     tokenizer_path: str,
 ) -> Built:
-    partitions = ingest(engine, listing.files, recipe)
-    _check_unchanged(listing, roots, folder.place.uri)
+    partitions = _read_corpus(engine, folder, listing, roots, recipe)
     model = tokenizer_file(engine, tokenizer, tokenizer_path)
     made = finetune(engine, partitions, tokenizer, model, recipe, listing.ignored)
     entry = _tokenizer_entry(tokenizer, tokenizer.special)
@@ -248,6 +247,18 @@ def _write_page(folder: BuildFolder) -> None:
     write_page(folder.place.uri)
 
 
+def _read_corpus(
+    engine: Engine, folder: BuildFolder, listing: Listing, roots: Sequence[str], recipe: Recipe
+) -> list[Partition]:
+    """The partitions of the corpus. Raises InputError where there is no record in it, or it changed meanwhile."""
+    partitions = ingest(engine, listing.files, recipe)
+    _check_unchanged(listing, roots, folder.place.uri)
+    if not partitions:
+        count = len(listing.files)
+        raise InputError(f"no record in the corpus: {'its file is' if count == 1 else f'its {count} files are'} empty")
+    return partitions
+
+
 def _check_unchanged(listing: Listing, roots: Sequence[str], exclude: str) -> None:
     """Raise InputError where a file was written to while it was read."""
     far: dict[str, InputFile] | None = None
@@ -259,12 +270,24 @@ def _check_unchanged(listing: Listing, roots: Sequence[str], exclude: str) -> No
                 remote = [root for root in roots if is_remote(root)]
                 far = {now.uri: now for now in find_files(remote, exclude=[exclude]).files}
             there = (far[file.uri].size, far[file.uri].mtime_ns) if file.uri in far else None
+            why = "not listed any more"
         else:
-            with storage_errors("reading the corpus"):
-                status = os.stat(file.path)  # noqa: PTH116  (odd bytes in names)
-            there = status.st_size, status.st_mtime_ns
+            there, why = _state_of(file)
+        if there is None:
+            raise InputError(
+                f"{file.uri} was there when the build began and is gone ({why}); run the command again with --fresh"
+            )
         if there != (file.size, file.mtime_ns):
             raise InputError(f"{file.uri} changed while it was read; run the command again with --fresh")
+
+
+def _state_of(file: InputFile) -> tuple[tuple[int, int] | None, str]:
+    """Size and time of last change (ns) of a local file, or why there are none."""
+    try:
+        status = os.stat(file.path)  # noqa: PTH116  (odd bytes in names)
+    except OSError as error:
+        return None, str(error.strerror)
+    return (status.st_size, status.st_mtime_ns), ""
 
 
 def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) -> list[str]:
@@ -311,7 +334,7 @@ def _nothing_found(corpora: Sequence[str], out: str, listing: Listing) -> str:
     return f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(map(without_secrets, corpora))}{told}"
 
 
-def _read(folder: BuildFolder, name: str) -> dict[str, Any]:
+def _read_json(folder: BuildFolder, name: str) -> dict[str, Any]:
     data = folder.place.read(name)
     if data is None:
         raise ShardCorruptError(f"{folder.place.name}/{name} is missing; build again with --fresh")

@@ -2,7 +2,8 @@
 
 Ray is always given an explicit address: `local` starts one of our own, without dashboard and usage reports, with a
 token only this build knows, in a temporary folder that goes with it; anything else is an existing cluster, which
-must be reachable, since Ray itself would wait without a word. Ray retries nothing: the engine does, under new names.
+must be reachable, since Ray itself would wait without a word, and go on to be. Ray retries nothing: the engine does,
+under new names (glmdata.pipelines.scheduling).
 """
 
 import contextlib
@@ -21,13 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from glmdata.errors import ClusterError, ConfigError
-from glmdata.pipelines.engine import Call, LostWorkerError, Result, perform
+from glmdata.pipelines.engine import Call, Result, perform
+from glmdata.pipelines.memory import available_bytes
+from glmdata.pipelines.scheduling import KilledForMemoryError, LostWorkerError
 
 __all__ = ["RayExecutor", "check_address"]
 
-TASK_DEADLINE_S = 3600.0
-"""After a network cut Ray was not seen to rerun a task within 400 s; past this the engine does."""
 CONNECT_TIMEOUT_S = 5.0
+LOOK_S = 5.0
+"""Between two looks at the cluster while no task ends."""
+LOOKS_IN_VAIN = 3
+"""The driver gives up when its head does not answer so often. Ray itself would end the process after 60 s."""
+STOP_S = 10.0
 OBJECT_STORE_BYTES = 80 << 20  # results are a few kilobytes; data between stages lie in files
 FOLDER_PREFIX = "glmdata-ray-"
 _ADDRESS = re.compile(r"^(?:ray://)?(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})$")
@@ -67,54 +73,93 @@ class RayExecutor:
         self.name = f"local Ray, {workers} workers" if address == "local" else f"Ray at {address}"
         self._address, self._workers = address, workers
         self.on_this_machine = address == "local"
+        self.may_lose_calls = True
         # A cluster runs as many as are in flight; a local Ray as many as it has processors, the next ones waiting.
         self.max_in_flight = 2 * (workers or 2) if address == "local" else workers or 2
+        self.memory_bytes = self.largest_bytes = available_bytes()
         self._folder: str | None = None
+        self._head = address
         self._task: Any = None
-        self._started: dict[Any, float] = {}
+        self._looked, self._in_vain = 0.0, 0
 
-    def submit(self, call: Call) -> Any:
+    def submit(self, call: Call, memory_bytes: int) -> Any:
         """Start a call as a task with one CPU."""
-        handle = self._task.remote(call)
-        self._started[handle] = time.monotonic()
-        return handle
+        return self._task.options(memory=memory_bytes).remote(call)
 
     def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
-        """The tasks that have ended or passed their deadline."""
+        """The tasks that have ended; raises ClusterError where the head of the cluster is gone."""
         import ray
 
-        done, running = ray.wait(list(handles), num_returns=1, timeout=timeout_s)
+        done, _ = ray.wait(list(handles), num_returns=1, timeout=timeout_s)
         if len(handles) > 1 and done:
-            done, running = ray.wait(list(handles), num_returns=len(handles), timeout=0)
-        late = [handle for handle in running if time.monotonic() - self._started[handle] > TASK_DEADLINE_S]
-        return [*done, *late]
+            done, _ = ray.wait(list(handles), num_returns=len(handles), timeout=0)
+        if time.monotonic() - self._looked > LOOK_S:
+            self._look()
+        return list(done)
 
     def result(self, handle: Any) -> Result:
-        """What the task returned or raised; LostWorkerError where its worker died or the deadline passed."""
+        """What the task returned or raised; LostWorkerError where its worker died."""
         import ray
 
-        self._started.pop(handle, None)
         try:
-            result: Result = ray.get(handle, timeout=0)
-        except ray.exceptions.GetTimeoutError:
-            with contextlib.suppress(Exception):
-                ray.cancel(handle, force=True)
-            raise LostWorkerError(f"no result within {TASK_DEADLINE_S:.0f} s") from None
+            result: Result = ray.get(handle, timeout=STOP_S)
         except ray.exceptions.RayTaskError as error:
             raise (error.cause or error) from None
-        except ray.exceptions.RayError as error:
+        except ray.exceptions.OutOfMemoryError:
+            raise KilledForMemoryError("its worker was killed, since memory ran out") from None
+        except (ray.exceptions.RayError, TimeoutError) as error:
             raise LostWorkerError(f"its worker was lost ({type(error).__name__})") from None
         return result
+
+    def cancel(self, handle: Any) -> None:
+        """Kill the task's worker, if it can be reached."""
+        import ray
+
+        with contextlib.suppress(Exception):
+            ray.cancel(handle, force=True)
 
     def close(self) -> None:
         """Leave or stop Ray, and remove its temporary folder."""
         if self._task is not None:
             import ray
 
-            with contextlib.suppress(Exception):
-                ray.shutdown()
+            def shut_down() -> None:
+                with contextlib.suppress(Exception):
+                    ray.shutdown()
+
+            # In a thread: without its head Ray waits for much longer than a user does.
+            stopping = threading.Thread(target=shut_down, name="glmdata-ray-shutdown", daemon=True)
+            stopping.start()
+            stopping.join(STOP_S)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _look(self) -> None:
+        """See whether the head answers, and how large the cluster is by now."""
+        self._looked = time.monotonic()
+        try:
+            check_address(self._head)
+        except ClusterError as error:
+            self._in_vain += 1
+            if self._in_vain >= LOOKS_IN_VAIN:
+                raise ClusterError(
+                    f"the head of the Ray cluster was lost ({error}); run the same command again with a cluster that "
+                    "lives, finished work is kept"
+                ) from None
+            return
+        self._in_vain = 0
+        self._measure()
+
+    def _measure(self) -> None:
+        """Nodes may have come or gone: what fits in them all, and in the largest."""
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        memory = [int(node.get("memory", 0)) for node in nodes]
+        if any(memory):
+            self.memory_bytes, self.largest_bytes = sum(memory), max(memory)
+        if self._workers is None:
+            self.max_in_flight = max(4, 2 * int(sum(node["CPU"] for node in nodes)))
 
     def start(self) -> None:
         """Start or join Ray."""
@@ -131,6 +176,7 @@ class RayExecutor:
                 "num_cpus": self._workers,
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
+                "_memory": self.memory_bytes,
                 "_temp_dir": self._folder,
             }
         import ray
@@ -149,6 +195,8 @@ class RayExecutor:
         finally:
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)
-        if self._workers is None:
-            self.max_in_flight = max(4, 2 * int(ray.cluster_resources().get("CPU", 2)))
-        self._task = ray.remote(num_cpus=1, max_retries=0)(perform)
+        if not self._address.startswith("ray://"):
+            self._head = ray.get_runtime_context().gcs_address
+        self._look()
+        # Storage is shared, so that any node will do; spread, they read and write at the speed of all of them.
+        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(perform)

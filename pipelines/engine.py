@@ -9,9 +9,10 @@ from the driver, changes nothing that is listed.
 
 import json
 import os
+import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +20,9 @@ from typing import Any, Protocol
 import xxhash
 from pydantic import BaseModel
 
-import glmdata
-from glmdata.errors import GlmdataError, TaskFailedError
+from glmdata.errors import TaskFailedError
 from glmdata.pipelines.compiling import Compilation
+from glmdata.pipelines.scheduling import Executor, Limits, Schedule
 from glmdata.pipelines.work import Attempt, FileRef, open_work
 from glmdata.storage import storage_errors
 from glmdata.versions import versions
@@ -30,18 +31,14 @@ __all__ = [
     "Attempt",
     "Call",
     "Engine",
-    "Executor",
     "FileRef",
     "Job",
-    "LostWorkerError",
     "Progress",
     "Result",
     "perform",
 ]
 
 TOLD_START_S = 0.5
-MAX_ATTEMPTS = 4
-"""Runs of one job whose worker died or that passed its deadline, before the build gives up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +77,17 @@ class Call:
     index: int
     attempt: str
     session: str = ""
-    version: str = glmdata.__version__
+    versions: dict[str, str] = field(default_factory=versions)
+    """The driver's, of what the bytes depend on."""
 
 
 def perform(call: Call) -> Result:
     """Run one attempt; called in a thread of the driver or in a Ray worker."""
-    if call.version != glmdata.__version__:
-        raise TaskFailedError(
-            f"a worker has glmdata {glmdata.__version__}, the driver {call.version}; install the same on all nodes"
-        )
+    mine = versions()
+    if call.versions != mine:
+        differ = [name for name in mine if call.versions.get(name) != mine[name]]
+        told = ", ".join(f"{name} {mine[name]}, the driver {call.versions.get(name, 'none')}" for name in differ)
+        raise TaskFailedError(f"a worker has {told}; install the same on all nodes ({socket.gethostname()} was asked)")
     work = open_work(call.work)
     work.check_session(call.session)
     started = time.monotonic()
@@ -99,34 +98,6 @@ def perform(call: Call) -> Result:
         counts = call.function(call.arguments, attempt)
         files = attempt.keep()
     return Result(files=files, counts=counts, seconds=time.monotonic() - started)
-
-
-class LostWorkerError(Exception):
-    """The worker of a call died or passed its deadline; the job may be tried again."""
-
-
-class Executor(Protocol):
-    """Runs calls: in threads (glmdata.pipelines.local) or as Ray tasks (glmdata.pipelines.cluster)."""
-
-    name: str
-    max_in_flight: int
-    on_this_machine: bool
-    """Whether all calls run on the driver's machine."""
-
-    def start(self) -> None:
-        """Begin; called once, and only if there is work."""
-
-    def submit(self, call: Call) -> Any:
-        """Start a call; returns a handle."""
-
-    def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
-        """The handles that have ended; at least one, unless the time is over."""
-
-    def result(self, handle: Any) -> Result:
-        """What an ended call returned or raised; LostWorkerError where it may be tried again."""
-
-    def close(self) -> None:
-        """Stop everything that was started."""
 
 
 class Progress(Protocol):
@@ -166,12 +137,14 @@ class Engine:
         progress: Progress,
         compilation: Compilation | None = None,
         check: Callable[[], None] = lambda: None,
+        limits: Limits | None = None,
     ) -> None:
         """`work` is a path or URI; `compilation` is started with the executor; `check` raises where the work is not
-        ours any more.
+        ours any more; `limits` are those of the environment if not given.
         """
         self.reports = list[StageReport]()
         self._work, self._session, self._check = open_work(work), uuid.uuid4().hex[:12], check
+        self._limits = limits or Limits.from_environment()
         self._executor, self._progress, self._started = executor, progress, False
         self._compilation = compilation
 
@@ -192,18 +165,22 @@ class Engine:
         started = time.monotonic()
         self._progress.stage_started(stage, len(jobs), sum(job.weight for job in jobs))
         results: dict[int, Result] = {}
-        missing: list[tuple[int, str]] = []
-        for index, (job, digest, found) in enumerate(zip(jobs, digests, committed, strict=True)):
+        missing: dict[int, Job] = {}
+        for index, (job, found) in enumerate(zip(jobs, committed, strict=True)):
             if found is None:
-                missing.append((index, digest))
+                missing[index] = job
             else:
                 results[index] = found
                 self._progress.job_done(stage, job.weight, int(found.counts.get("records", 0)), True)
-        for index, digest, result in self._execute(stage, jobs, missing):
-            self._commit(stage, index, digest, result)
+        self._sweep(stage, results.values())
+        schedule = Schedule(self._executor, self._limits, stage, self._progress.message)
+        for index, result in schedule.run(missing, lambda index: self._call(stage, index, jobs[index])):
+            self._commit(stage, index, digests[index], result)
             results[index] = result
             self._progress.job_done(stage, jobs[index].weight, int(result.counts.get("records", 0)), False)
         ordered = [results[index] for index in range(len(jobs))]
+        if missing:
+            self._sweep(stage, ordered)
         seconds = time.monotonic() - started
         self.reports.append(
             StageReport(
@@ -240,52 +217,25 @@ class Engine:
         if seconds > TOLD_START_S:
             self._progress.message(f"{self._executor.name} started in {seconds:.1f} s")
 
-    def _execute(
-        self, stage: str, jobs: Sequence[Job], missing: Sequence[tuple[int, str]]
-    ) -> Iterator[tuple[int, str, Result]]:
-        """Bounded in-flight loop; yields results as they come."""
-        waiting = list(reversed(missing))
-        tries = dict.fromkeys((index for index, _ in missing), 0)
-        running: dict[Any, tuple[int, str]] = {}
-        while waiting or running:
-            while waiting and len(running) < self._executor.max_in_flight:
-                index, digest = waiting.pop()
-                tries[index] += 1
-                call = Call(
-                    function=jobs[index].function,
-                    arguments=jobs[index].arguments,
-                    work=self._work.place,
-                    stage=stage,
-                    index=index,
-                    attempt=uuid.uuid4().hex[:12],
-                    session=self._session,
-                )
-                running[self._executor.submit(call)] = (index, digest)
-            for handle in self._executor.wait(list(running), 1.0):
-                index, digest = running.pop(handle)
-                try:
-                    result = self._executor.result(handle)
-                except LostWorkerError as error:
-                    if tries[index] >= MAX_ATTEMPTS:
-                        raise TaskFailedError(
-                            f"stage {stage}, partition {index}: {error}; given up after {MAX_ATTEMPTS} attempts"
-                        ) from None
-                    self._progress.message(f"stage {stage}, partition {index}: {error}; trying again")
-                    waiting.append((index, digest))
-                except (GlmdataError, KeyboardInterrupt, SystemExit):
-                    raise
-                except Exception as error:
-                    raise TaskFailedError(
-                        f"stage {stage}, partition {index}: {type(error).__name__}: {error}. "
-                        "This is a defect of glmdata; GLMDATA_TRACEBACK=1 shows where"
-                    ) from error
-                else:
-                    yield index, digest, result
+    def _call(self, stage: str, index: int, job: Job) -> Call:
+        return Call(
+            function=job.function,
+            arguments=job.arguments,
+            work=self._work.place,
+            stage=stage,
+            index=index,
+            attempt=uuid.uuid4().hex[:12],
+            session=self._session,
+        )
 
     def _commit(self, stage: str, index: int, digest: str, result: Result) -> None:
         self._check()
         text = json.dumps({"job": digest, "result": asdict(result)}, sort_keys=True)
         self._work.commit(stage, index, f"{text}\n{xxhash.xxh3_64_hexdigest(text.encode())}\n".encode())
+
+    def _sweep(self, stage: str, results: Iterable[Result]) -> None:
+        """Remove the files of attempts that died or came too late; they may be as large as those that are listed."""
+        self._work.sweep(stage, {file.path for result in results for file in result.files.values()})
 
     def _committed(self, found: bytes | None, digest: str) -> Result | None:
         """The committed result of the very same job, if its files are whole."""

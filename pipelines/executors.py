@@ -3,7 +3,8 @@
 import os
 
 from glmdata.errors import ConfigError
-from glmdata.pipelines.engine import Executor, default_workers
+from glmdata.pipelines.engine import default_workers
+from glmdata.pipelines.scheduling import Executor
 
 __all__ = ["AUTO_RAY_BYTES", "check_engine", "choose_executor"]
 
@@ -31,8 +32,10 @@ def choose_executor(address: str, workers: int | None, input_bytes: int) -> Exec
     if target == "auto":
         target = "none" if input_bytes < AUTO_RAY_BYTES else "local"
     if target == "none":
+        from glmdata.pipelines.cluster import remove_stale_folders
         from glmdata.pipelines.local import ThreadExecutor
 
+        remove_stale_folders()
         return ThreadExecutor(workers or default_workers())
     from glmdata.pipelines.cluster import RayExecutor
 

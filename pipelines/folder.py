@@ -1,18 +1,15 @@
 """The folder of a build: whose it is, who works in it, and how a finished build appears there at once."""
 
 import contextlib
-import fcntl
 import json
-import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from glmdata.corpus.benchmarks import Benchmark
 from glmdata.corpus.files import InputFile
-from glmdata.errors import BuildExistsError, BuildRunningError, ShardCorruptError
-from glmdata.pipelines.object_lock import CLAIMS, ObjectLock, hold
+from glmdata.errors import BuildExistsError, ShardCorruptError
+from glmdata.pipelines import lock, object_lock
 from glmdata.pipelines.places import LocalPlace, RemotePlace, open_place
 from glmdata.pipelines.work import GO_ON, FileRef
 from glmdata.recipe import Recipe, describe_difference
@@ -62,32 +59,19 @@ class BuildFolder:
         """A path or a URI; nothing is read yet."""
         self.place = open_place(path)
         self.work = self.place.path / WORK if isinstance(self.place, LocalPlace) else self.place.store.below(WORK)
-        self._lock: ObjectLock | None = None
+        self._lock: lock.BuildLock | object_lock.ObjectLock | None = None
 
     @contextlib.contextmanager
     def locked(self, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Hold the folder for one process; `tell` is called where that takes time."""
         self._refuse_strangers()
         if isinstance(self.place, RemotePlace):
-            with hold(Remote(self.place.store.below(WORK), GO_ON), tell) as self._lock:
+            with object_lock.hold(Remote(self.place.store.below(WORK), GO_ON), tell) as self._lock:
                 yield
             return
         with storage_errors("making the output folder"):
             (self.place.path / WORK).mkdir(parents=True, exist_ok=True)
-            lock = (self.place.path / WORK / "lock").open("a+")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.seek(0)
-                owner = lock.read().strip() or "another process"
-                raise BuildRunningError(
-                    f"{self.place.name}: {owner} is building here; wait for it, or choose another --out"
-                ) from None
-            with storage_errors("writing the lock"):
-                lock.truncate(0)
-                lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-                lock.flush()
+        with lock.hold(self.place.path, self.place.path / WORK / "lock", tell) as self._lock:
             yield
 
     def check(self) -> None:
@@ -161,15 +145,16 @@ class BuildFolder:
 
     def finish(self, manifest: str) -> None:
         """Make the build visible by one rename or request, then remove the work."""
-        if self._lock is not None:
+        if isinstance(self._lock, object_lock.ObjectLock):
             self._lock.check(look=True)
+        self.check()
         self.place.settle(_FOLDERS)
         self.place.write("manifest.json", manifest.encode())
         self.remove_work()
 
     def remove_work(self) -> None:
         """Remove the work of the stages."""
-        self.place.remove_folders(WORK, keep=[CLAIMS])
+        self.place.remove_folders(WORK, keep=[object_lock.CLAIMS])
 
     def _refuse_strangers(self) -> None:
         """A folder with other people's files is not built into, let alone cleared."""

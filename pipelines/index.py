@@ -18,9 +18,10 @@ from glmdata.dedupe.signature_index import index_batches, index_schema
 from glmdata.errors import BuildExistsError, ConfigError, InputError
 from glmdata.pipelines.against import INDEX_FILE, SIGNATURES, describe_index, open_earlier
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, deduplicate, surviving_rows
-from glmdata.pipelines.engine import Attempt, Engine, Executor, FileRef, Job, Progress
+from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Progress
 from glmdata.pipelines.ingest import ingest
 from glmdata.pipelines.partitions import Partition, read_columns, write_batches
+from glmdata.pipelines.scheduling import Executor
 from glmdata.recipe import DedupeSettings, Recipe
 from glmdata.storage import absolute, storage_errors, sync_folder, write_whole
 

@@ -52,6 +52,7 @@ _REASONS = {
     "contaminated": "contaminated by benchmarks",
     "too_short": "too short once cut",
     "balance": "left out by the balance",
+    "tie": "with two equal answers",
 }
 
 

@@ -63,11 +63,12 @@ class LocalPlace:
             (self.path / folder).rmdir()
 
     def remove_folders(self, name: str, keep: Iterable[str] = ()) -> None:  # noqa: ARG002  (the lock is a file here)
-        """Remove all folders in a folder."""
+        """Remove all folders in a folder; twice, since a late worker may write a file between two looks."""
         work = self.path / name
-        for entry in work.iterdir() if work.is_dir() else ():
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+        for _ in range(2):
+            for entry in work.iterdir() if work.is_dir() else ():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def publish(self, work: str, files: Mapping[str, FileRef]) -> None:
         """Put committed files below `work` at their places; not yet visible, since no manifest names them."""
@@ -88,6 +89,8 @@ class LocalPlace:
             for name in (*folders, "."):
                 if (self.path / name).is_dir():
                     sync_folder(self.path / name)
+            with contextlib.suppress(PermissionError):  # may be written to, not listed, by us
+                sync_folder(self.path.parent)
 
 
 class RemotePlace:

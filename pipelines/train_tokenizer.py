@@ -12,8 +12,9 @@ from glmdata.pipelines.benchmarks import index_benchmarks
 from glmdata.pipelines.build import describe_files
 from glmdata.pipelines.clean import clean
 from glmdata.pipelines.dedupe import deduplicate
-from glmdata.pipelines.engine import Engine, Executor, Progress
+from glmdata.pipelines.engine import Engine, Progress
 from glmdata.pipelines.ingest import ingest
+from glmdata.pipelines.scheduling import Executor
 from glmdata.pipelines.tokenize import trained_tokenizer
 from glmdata.recipe import Recipe
 from glmdata.storage import absolute, storage_errors, write_whole

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +121,13 @@ class LocalWork:
         except OSError:
             return False
 
+    def sweep(self, stage: str, listed: Collection[str]) -> None:
+        """Remove the files of a stage that no record lists."""
+        for path in (self._path / stage).iterdir():
+            if path.suffix != ".json" and path.relative_to(self._path).as_posix() not in listed:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
     def path(self, file: FileRef) -> Path:
         """Where to read a committed file."""
         return self._path / file.path
@@ -167,6 +174,12 @@ class RemoteWork:
     def whole(self, file: FileRef) -> bool:
         """Whether a committed file was there when the stage began: its name was written once, whole or not at all."""
         return self._sizes.get(file.path) == file.bytes
+
+    def sweep(self, stage: str, listed: Collection[str]) -> None:
+        """Remove the objects of a stage that were there when it began and that no record lists."""
+        seen = (name for name in self._sizes if name.startswith(f"{stage}/"))
+        self._store.remove([name for name in seen if not name.endswith(".json") and name not in listed])
+        self._sizes = {}
 
     def path(self, file: FileRef) -> Path:
         """A local copy of a committed file, which the cache may drop again."""

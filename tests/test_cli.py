@@ -1,6 +1,7 @@
 """The command line as its users meet it: real processes, exit codes, what they print."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -160,7 +161,7 @@ def test_wrong_usage_is_one_clear_line(
     assert not (tmp_path / "o").exists()
 
 
-def test_a_recipe_file_is_data_and_nothing_else(tmp_path: Path) -> None:
+def test_e1_a_recipe_file_is_data_and_nothing_else(tmp_path: Path) -> None:
     marker = tmp_path / "was-run"
     hostile = {
         "code": f"seed: !!python/object/apply:os.system ['touch {marker}']",
@@ -185,7 +186,7 @@ def test_the_printed_recipe_is_a_recipe(tmp_path: Path) -> None:
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("glm", ["balance.strategy=off"])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_stopped_build_says_how_to_go_on_and_does(
     corpus: Path, built: Path, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -197,7 +198,7 @@ def test_a_stopped_build_says_how_to_go_on_and_does(
     running.send_signal(number)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == code, errors
-    assert "the same command goes on" in errors
+    assert f"goes on where this one stopped:\n  glmdata {shlex.join(command[3:])}" in errors
     assert "Traceback" not in errors
     assert glmdata(*command[3:]).returncode == 0
     assert (out / "manifest.json").read_bytes() == (built / "manifest.json").read_bytes()

@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
-from glmdata.errors import InputError, StorageError, TaskFailedError
-from glmdata.pipelines.engine import MAX_ATTEMPTS, Attempt, Call, Engine, FileRef, Job, LostWorkerError, Result
+from glmdata.errors import ConfigError, InputError, StorageError, TaskFailedError
+from glmdata.pipelines.engine import Attempt, Call, Engine, FileRef, Job, Result
 from glmdata.pipelines.local import ThreadExecutor
+from glmdata.pipelines.memory import needed_bytes
+from glmdata.pipelines.scheduling import KilledForMemoryError, Limits, LostWorkerError
+from glmdata.versions import versions
+
+MAX_ATTEMPTS = Limits().max_attempts
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,42 @@ class Unlucky(ThreadExecutor):
             self.losses -= 1
             raise LostWorkerError("its worker was lost")
         return super().result(handle)
+
+
+class Recording(ThreadExecutor):
+    """Remembers what was in flight, and kills the first attempt at partition 0 for memory, or never ends it."""
+
+    def __init__(self, *, fate: str = "", memory_bytes: int = 8 << 30, largest_bytes: int = 8 << 30) -> None:
+        super().__init__(4)
+        self.may_lose_calls, self.memory_bytes, self.largest_bytes = fate == "late", memory_bytes, largest_bytes
+        self.fate, self.first = fate, None
+        self.in_flight: dict[Any, int] = {}
+        self.asked: list[tuple[int, int, int]] = []
+        """(partition, bytes asked for, bytes in flight with it)"""
+        self.cancelled: list[Any] = []
+
+    def submit(self, call: Call, memory_bytes: int) -> Any:
+        handle = super().submit(call, memory_bytes)
+        if call.index == 0 and self.first is None:
+            self.first = handle
+        self.in_flight[handle] = memory_bytes
+        self.asked.append((call.index, memory_bytes, sum(self.in_flight.values())))
+        return handle
+
+    def wait(self, handles: Any, timeout_s: float) -> list[Any]:
+        lost = self.fate == "late" and self.first
+        done = super().wait([handle for handle in handles if handle is not lost], min(timeout_s, 0.02))
+        return [handle for handle in done if handle is not lost]
+
+    def result(self, handle: Any) -> Result:
+        del self.in_flight[handle]
+        if handle is self.first and self.fate == "memory":
+            raise KilledForMemoryError("its worker was killed")
+        return super().result(handle)
+
+    def cancel(self, handle: Any) -> None:
+        self.cancelled.append(handle)
+        self.in_flight.pop(handle, None)
 
 
 def square(arguments: Number, attempt: Attempt) -> dict[str, Any]:
@@ -147,7 +188,7 @@ def test_a_lost_worker_is_replaced_and_its_late_files_change_nothing(tmp_path: P
     results = runner.run("squares", jobs(1))
     assert runner.path(results[0].files["square.txt"]).read_text() == "0"
     assert len(progress.messages) == losses
-    assert len(list((tmp_path / "squares").glob("*.txt"))) == losses + 1  # the lost attempts wrote under other names
+    assert len(list((tmp_path / "squares").glob("*.txt"))) == 1  # what the lost attempts wrote is swept up
 
 
 def test_a_job_that_loses_every_worker_ends_the_build(tmp_path: Path) -> None:
@@ -179,11 +220,62 @@ def test_work_done_before_a_failure_is_kept(tmp_path: Path) -> None:
     assert progress.resumed == 3
 
 
-def test_a_worker_of_another_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["glmdata", "pyarrow"])
+def test_a_worker_of_another_version_is_refused(tmp_path: Path, package: str) -> None:
     from glmdata.pipelines.engine import perform
 
     call = Call(
-        function=square, arguments=Number(1), work=str(tmp_path), stage="s", index=0, attempt="a", version="0.0.0"
-    )
-    with pytest.raises(TaskFailedError, match="install the same on all nodes"):
+        function=square, arguments=Number(1), work=str(tmp_path), stage="s", index=0, attempt="a",
+        versions={**versions(), package: "0.0.0"},
+    )  # fmt: skip
+    with pytest.raises(TaskFailedError, match=rf"has {package} .*, the driver 0\.0\.0; install the same on all nodes"):
         perform(call)
+
+
+def test_a11_a_partition_killed_for_memory_runs_alone_at_last_with_twice_the_request(
+    tmp_path: Path,
+) -> None:
+    executor = Recording(fate="memory")
+    results = engine(tmp_path, executor)[0].run("squares", jobs(9))
+    assert [result.counts["value"] for result in results] == list(range(9))
+    needed = needed_bytes("squares", 1)
+    assert [index for index, _, _ in executor.asked] == [*range(9), 0]
+    assert executor.asked[-1] == (0, 2 * needed, 2 * needed)
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_what_is_in_flight_is_bounded_by_memory(tmp_path: Path, room: int) -> None:
+    needed = needed_bytes("squares", 1)
+    executor = Recording(memory_bytes=room * needed + 1, largest_bytes=needed)
+    engine(tmp_path, executor)[0].run("squares", jobs(20))
+    assert max(in_flight for _, _, in_flight in executor.asked) <= room * needed
+
+
+def test_a_partition_larger_than_any_node_asks_for_the_largest(tmp_path: Path) -> None:
+    executor = Recording(memory_bytes=1000, largest_bytes=1000)
+    engine(tmp_path, executor)[0].run("squares", jobs(3))
+    assert executor.asked == [(index, 1000, 1000) for index in range(3)]
+
+
+def test_a8_a_late_partition_is_doubled_and_the_first_to_end_is_taken(tmp_path: Path) -> None:
+    executor, progress = Recording(fate="late"), Silent()
+    limits = Limits(least_deadline_s=0.05, first_deadline_s=0.05, deadline_factor=0)
+    results = Engine(tmp_path, executor, progress, limits=limits).run("squares", jobs(3))
+    assert [result.counts["value"] for result in results] == [0, 1, 2]
+    assert executor.cancelled == [executor.first]
+    assert ["another worker tries beside it" in message for message in progress.messages] == [True]
+
+
+def test_deadlines_follow_what_is_measured_and_double() -> None:
+    limits = Limits()
+    assert limits.deadline_s(0, 10, []) == 900
+    assert limits.deadline_s(0, 10, [0.1, 0.2, 0.3]) == 300
+    assert limits.deadline_s(0, 1000, [0.1, 0.2, 9.0]) == 20 * 0.2 * 1000
+    assert limits.deadline_s(3, 10, [0.1]) == 2400
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "soon", "inf", "nan"])
+def test_a_deadline_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("GLMDATA_TASK_DEADLINE_S", given)
+    with pytest.raises(ConfigError, match="give seconds, more than 0"):
+        Limits.from_environment()

@@ -200,7 +200,7 @@ def test_verify_fetches_anew(build, s3, tmp_path, monkeypatch):
     assert "not in the manifest" in problems[2][1]
 
 
-def test_credentials_of_a_uri_are_never_told(s3, cache):
+def test_e2_credentials_of_a_uri_are_never_told(s3, cache):
     uri = "s3://AKUSER:se%2Fcret@glmdata-test/nothing"
     for use in (lambda: stream_of(uri), lambda: list(verify(uri)), lambda: stream_of(f"{uri}?scheme=ftp&no=se%2Fcret")):
         with pytest.raises((ShardError, ConfigError, StorageError)) as told:

@@ -70,11 +70,15 @@ def _records(
 ) -> Iterator[RecordGroup]:
     field, limit = settings.text_field, settings.max_record_bytes
     if split.format == "parquet" and convert is not None:
-        return read_parquet_records(file, start=split.start, end=split.end, convert=convert)
+        return read_parquet_records(
+            file, start=split.start, end=split.end, convert=convert, expansion=settings.max_expansion
+        )
     if split.format == "arrow" and convert is not None:
         return read_arrow_records(file, convert=convert)
     if split.format == "parquet":
-        return read_parquet(file, start=split.start, end=split.end, field=field, limit=limit)
+        return read_parquet(
+            file, start=split.start, end=split.end, field=field, limit=limit, expansion=settings.max_expansion
+        )
     if split.format == "arrow":
         return read_arrow(file, field=field, limit=limit)
     return _text_records(file, split, settings, convert)
@@ -87,7 +91,7 @@ def _text_records(
     end = UNBOUNDED if split.end == TO_THE_END else split.end
     inside = False
     if split.start == 0:
-        begin, blocks = without_mark(read_blocks(file, split.compression), split.compression)
+        begin, blocks = without_mark(read_blocks(file, split.compression, limits=settings), split.compression)
     else:
         begin = _first_begin(file, split, end)
         if begin >= end:

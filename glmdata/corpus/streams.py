@@ -16,12 +16,12 @@ import pyarrow as pa
 
 from glmdata.corpus.remote_files import RangeReader
 from glmdata.errors import StorageError
+from glmdata.recipe import CorpusSettings
 from glmdata.remote import is_remote, without_secrets
 
 __all__ = [
     "BLOCK_BYTES",
-    "MAX_EXPANDED_BYTES",
-    "MAX_EXPANSION",
+    "FREE_BYTES",
     "SIGNATURE_BYTES",
     "CheckedFile",
     "UnreadableError",
@@ -32,11 +32,11 @@ __all__ = [
     "without_mark",
 ]
 
+CORPUS = CorpusSettings()
 BLOCK_BYTES = 1 << 20
 ZSTD_STEP = 1 << 16
-MAX_EXPANDED_BYTES = 256 << 20
-MAX_EXPANSION = 500
-"""More than both is a bomb: MAX_EXPANSION is in units of the file's size, a judgement; deflate ends near 1030."""
+FREE_BYTES = 256 << 20
+"""What anything compressed may expand to, whatever its size: small files of one repeated line are no bombs."""
 
 SIGNATURE_BYTES = 4
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -158,9 +158,12 @@ def check_signature(head: bytes, compression: str | None) -> None:
         )
 
 
-def read_blocks(file: CheckedFile, compression: str | None, start: int = 0) -> Iterator[bytes]:
-    """Blocks of about BLOCK_BYTES; plain files from byte `start` on.
+def read_blocks(
+    file: CheckedFile, compression: str | None, start: int = 0, *, limits: CorpusSettings = CORPUS
+) -> Iterator[bytes]:
+    """Blocks of about BLOCK_BYTES; plain files from byte `start` on, compressed ones within the `limits`.
 
+    A frame of zstd whose window is past 128 MiB is refused by the library: it would hold as much of the text in memory.
     Every byte before damage is given before UnreadableError is raised, whose `offset` tells how many there were.
     """
     if compression is None:
@@ -171,11 +174,15 @@ def read_blocks(file: CheckedFile, compression: str | None, start: int = 0) -> I
     given = 0
     for block in _read_gzip(file) if compression == "gzip" else _read_zstd(file):
         given += len(block)
-        if given > MAX_EXPANDED_BYTES and given > MAX_EXPANSION * file.size:
+        if given > FREE_BYTES and given > limits.max_expansion * file.size:
             raise UnreadableError(
-                f"expands to more than {MAX_EXPANSION} times its {file.size:,} bytes, like a decompression bomb; "
-                f"reading stopped after {given:,} bytes",
+                f"expands to more than {limits.max_expansion} times its {file.size:,} bytes, like a decompression "
+                f"bomb (corpus.max_expansion); reading stopped after {given:,} bytes",
                 given,
+            )
+        if given > limits.max_expanded_bytes:
+            raise UnreadableError(
+                f"expands to more than corpus.max_expanded_bytes; reading stopped after {given:,} bytes", given
             )
         yield block
 

@@ -14,6 +14,9 @@ from glmdata.shards.cache import Cache
 
 __all__ = ["LocalFolder", "RemoteFolder", "locate", "open_folder"]
 
+SMALL_BYTES = 1 << 28
+"""Of a file that is read whole, if nothing else is said."""
+
 
 class LocalFolder:
     """A build on this machine."""
@@ -23,9 +26,10 @@ class LocalFolder:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.name = os.fspath(folder)
 
-    def read(self, name: str) -> bytes:
-        """A small file. Raises OSError."""
-        return (Path(self.name) / name).read_bytes()
+    def read(self, name: str, limit: int = SMALL_BYTES) -> bytes:
+        """A small file; of a larger one no more than a byte past the limit. Raises OSError."""
+        with (Path(self.name) / name).open("rb") as file:
+            return file.read(limit + 1)
 
     def path(self, name: str, size: int, digest: str, *, fresh: bool = False) -> Path:  # noqa: ARG002
         """Where a file lies, if it is there at all. Raises ShardError as `locate`."""
@@ -48,9 +52,9 @@ class RemoteFolder:
         self.store = Remote(uri)
         self.name, self.cache, self._cure = self.store.name, cache, cure
 
-    def read(self, name: str) -> bytes:
-        """A small file. Raises FileNotFoundError, StorageError after the last attempt."""
-        return self.store.read(name)
+    def read(self, name: str, limit: int = SMALL_BYTES) -> bytes:
+        """As LocalFolder.read. Raises FileNotFoundError, StorageError after the last attempt."""
+        return self.store.read(name, limit=limit)
 
     def path(
         self,

@@ -33,6 +33,7 @@ from glmdata.shards.schema import (
     list_views,
     numpy_dtype,
 )
+from glmdata.storage import file_digest, storage_errors
 
 if TYPE_CHECKING:
     from glmdata.infilling.spans import SpanRules
@@ -143,12 +144,19 @@ class Shards:
     def file(self, name: str) -> Path:
         """Path of a file of the build that is not a shard, such as `tokenizer.model`.
 
-        Raises ShardError where the manifest lists none of that name, and as the folder's `path`.
+        Raises ShardError where the manifest lists none of that name, ShardCorruptError where its bytes are others (so
+        that a tokenizer is never loaded from a file that was changed), and as the folder's `path`.
         """
         entry = self.manifest.files.get(name)
         if entry is None:
             raise ShardError(f"{self.folder}: its manifest lists no {name}; copy the build again")
-        return self.place.path(name, entry.bytes, entry.xxh3)
+        path = self.place.path(name, entry.bytes, entry.xxh3)
+        with storage_errors("reading"):
+            if path.is_file() and file_digest(path) != (entry.bytes, entry.xxh3):
+                raise ShardCorruptError(
+                    f"{self.folder}/{name}: its bytes are not those that were written; copy it again"
+                )
+        return path
 
     def batch(self, number: int) -> pa.RecordBatch:
         """Record batch `number` of the build, verified, on the mapped file where it is not compressed.
@@ -170,7 +178,7 @@ class Shards:
             raise self._corrupt(shard, local, "differs from what the manifest says")
         try:
             batch = pa.ipc.read_record_batch(message, self.schema)
-            batch.validate()
+            batch.validate(full=not self._verified[number])  # lists may lead out of their buffers, with a right hash
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._corrupt(shard, local, f"is none of this build: {error}") from None
         if not self._verified[number]:

@@ -1,0 +1,208 @@
+"""Builds killed at random, and whether it shows.
+
+    python benchmarks/stress.py [--trials N] [--seed S]
+
+Each trial is a build of a small made-up corpus on a Ray cluster of three nodes on this machine, hurt one to three times
+at random: the driver (SIGKILL, SIGTERM, SIGINT; then the same command again), a worker, or a whole node with its raylet
+(another is added). Asked of each: the quiet build's bytes, every record in the ledger, no file left over, no committed
+partition done again. Then what a resume costs after a kill at half of a build, in process.
+Needs psutil; Linux. Only processes that it started are killed.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import random
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from corpora import write_corpus
+from faults import cluster, kill_one, litter_of, pids_of, records_of, start_build, workers_of
+
+KINDS = ("driver", "worker", "raylet")
+LIMIT_S = 300.0
+DRIVER_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+class Trials:
+    """What came of them, by kind of kill."""
+
+    def __init__(self, corpus: Path, folder: Path, seed: int) -> None:
+        self.corpus, self.folder, self.rng = corpus, folder, random.Random(seed)
+        self.sums: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self.seconds = 0.0
+
+    def measure(self, address: str) -> None:
+        """The quiet build, and how long it takes with this engine."""
+        quiet = self.folder / "quiet"
+        started = time.monotonic()
+        code, errors = start_build(self.corpus, quiet, address=address).end(LIMIT_S)
+        if code:
+            sys.exit(errors)
+        self.seconds = time.monotonic() - started
+        self.bytes, self.records = bytes_of(quiet), records_in(quiet)
+
+    def trial(self, number: int, nodes: Any) -> None:
+        """One build, its kills, and what is asked of it."""
+        kind, out = KINDS[number % len(KINDS)], self.folder / f"{number}"
+        sums, committed, again, hit = self.sums[kind], dict[str, bytes](), 0, False
+        running = start_build(self.corpus, out, address=nodes.address)
+        for _ in range(self.rng.choice((1, 2, 3))):
+            self.pause(running)
+            if running.process.poll() is not None:
+                break
+            if kind == "driver":
+                running.process.send_signal(self.rng.choice(DRIVER_SIGNALS))
+                running.end(LIMIT_S)
+                hit = True
+                sums["kills"] += 1
+                again += sum(records_of(out).get(name) != record for name, record in committed.items())
+                committed = records_of(out)
+                running = start_build(self.corpus, out, address=nodes.address)
+            elif kind == "worker":
+                if kill_one(workers_of(pids(nodes)), self.rng):
+                    hit = True
+                    sums["kills"] += 1
+            else:
+                nodes.remove_node(self.rng.choice(sorted(nodes.worker_nodes, key=id)), allow_graceful=False)
+                nodes.add_node(**nodes.one)
+                hit = True
+                sums["kills"] += 1
+        watcher = Watcher(out, committed)
+        code, errors = running.end(LIMIT_S)
+        again += watcher.end()
+        sums["builds"] += 1
+        sums["not hit"] += not hit
+        sums["ended"] += code == 0
+        if code:
+            print(f"trial {number}, {kind}: exit {code}\n{errors}")
+            return
+        same = bytes_of(out) == self.bytes
+        lost, left = self.records - records_in(out), litter_of(out)
+        sums["equal"] += same
+        sums["lost"] += abs(lost)
+        sums["litter"] += len(left)
+        sums["again"] += again
+        if not same or lost or left or again:
+            print(f"trial {number}, {kind}: equal {same}, {lost} lost, left {left[:3]}, {again} done again")
+        shutil.rmtree(out)
+
+    def pause(self, running: Any) -> None:
+        """A random part of a build: most of it, since the beginning is Python's."""
+        with contextlib.suppress(Exception):
+            running.process.wait(self.rng.uniform(0.2, 0.9) * self.seconds)
+
+
+class Watcher:
+    """Counts the records of committed partitions that change while a build goes on."""
+
+    def __init__(self, out: Path, committed: dict[str, bytes]) -> None:
+        self.out, self.seen, self.changed = out, dict(committed), 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+
+    def look(self) -> None:
+        """Until told to stop."""
+        while not self.done.wait(0.05):
+            with contextlib.suppress(OSError):  # the work is being removed
+                for name, record in records_of(self.out).items():
+                    self.changed += self.seen.setdefault(name, record) != record
+                    self.seen[name] = record
+
+    def end(self) -> int:
+        """How many changed."""
+        self.done.set()
+        self.thread.join()
+        return self.changed
+
+
+def pids(nodes: Any) -> list[int]:
+    """Of all nodes' raylets."""
+    return [pid for node in [nodes.head_node, *nodes.worker_nodes] for pid in pids_of(node)]
+
+
+def bytes_of(out: Path) -> str:
+    """A digest of all that does not tell seconds."""
+    digest = hashlib.sha256()
+    for path in sorted(out.rglob("*")):
+        if path.is_file() and ".build" not in path.parts and path.name not in ("report.json", "report.html"):
+            digest.update(path.relative_to(out).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def records_in(out: Path) -> int:
+    """Rows of the ledger."""
+    return sum(pq.read_metadata(path).num_rows for path in (out / "ledger").glob("*.parquet"))
+
+
+def resume_cost(corpus: Path, folder: Path, runs: int) -> None:
+    """Seconds after a kill at half of a build's time, beside a whole one."""
+    whole, rest = [], []
+    for run in range(runs):
+        started = time.monotonic()
+        start_build(corpus, folder / f"whole-{run}", "--workers", 2).end(LIMIT_S)
+        whole.append(time.monotonic() - started)
+        running = start_build(corpus, folder / f"half-{run}", "--workers", 2)
+        with contextlib.suppress(Exception):
+            running.process.wait(0.5 * whole[-1])
+        running.kill()
+        started = time.monotonic()
+        start_build(corpus, folder / f"half-{run}", "--workers", 2).end(LIMIT_S)
+        rest.append(time.monotonic() - started)
+    a, b = statistics.median(whole), statistics.median(rest)
+    print(f"a build {a:.1f} s; killed at half of it and resumed {b:.1f} s: {b / a:.0%} (median of {runs})")
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--documents", type=int, default=200, help="Chinese ones of the corpus; twice as many English")
+    parser.add_argument("--resume-documents", type=int, default=10_000, help="the same for the cost of a resume")
+    parser.add_argument("--resume-runs", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="glmdata-stress-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        for corpus, documents in (("corpus", args.documents), ("large", args.resume_documents)):
+            (folder / corpus).mkdir()
+            write_corpus(folder / corpus, documents)
+        trials = Trials(folder / "corpus", folder, args.seed)
+        if args.trials:
+            with cluster(3) as nodes:
+                trials.measure(nodes.address)
+                print(f"quiet build: {trials.seconds:.1f} s, {trials.records:,} records")
+                for number in range(args.trials):
+                    trials.trial(number, nodes)
+            tell(trials)
+        if args.resume_runs:
+            resume_cost(folder / "large", folder, args.resume_runs)
+
+
+def tell(trials: Trials) -> None:
+    """The table."""
+    names = ("builds", "kills", "not hit", "ended", "equal", "lost", "litter", "again")
+    print(f"{'killed':8}" + "".join(f"{name:>9}" for name in names))
+    total: defaultdict[str, int] = defaultdict(int)
+    for kind, sums in trials.sums.items():
+        print(f"{kind:8}" + "".join(f"{sums[name]:9}" for name in names))
+        for name in names:
+            total[name] += sums[name]
+    print(f"{'all':8}" + "".join(f"{total[name]:9}" for name in names))
+    print(f"with no failure in {total['builds']} builds, fewer than {3 / max(1, total['builds']):.1%} fail (95 %)")
+
+
+if __name__ == "__main__":
+    main()
