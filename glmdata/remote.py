@@ -21,7 +21,8 @@ from glmdata.errors import ConfigError, GlmdataError, StorageError
 __all__ = ["CHUNK_BYTES", "CancelledError", "Found", "Remote", "is_remote", "never", "without_secrets"]
 
 ATTEMPTS = 4
-"""Arrow's S3 client itself tries for some seconds before it gives an attempt up."""
+"""Of each, Arrow's S3 client makes up to REQUESTS_OF_AN_ATTEMPT requests over about 2 s."""
+REQUESTS_OF_AN_ATTEMPT = 3
 BACKOFF_S = 0.5
 """Before the second attempt; four times as long before each further one."""
 CHUNK_BYTES = 4 << 20
@@ -301,16 +302,19 @@ def _client(uri: str) -> tuple[Any, str]:
 def _connect(scheme: str, uri: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    if scheme == "s3":  # small objects by one request instead of three; pyarrow before 20 does not know the option
-        try:
-            opened: tuple[Any, str] = fs.FileSystem.from_uri(
-                f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
-            )
-            return opened
-        except ValueError:
-            pass
-    found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
-    return found
+    store, root = fs.FileSystem.from_uri(uri)
+    if scheme == "s3":
+        # A URI cannot say how to go on after failures (Arrow's default is 30 requests, one every 0.2 s), nor that small
+        # objects are written by one request instead of three. What it does say comes back from __reduce__; keys that
+        # it did not name are looked for anew, since those of a role are others in an hour.
+        given = store.__reduce__()[1][0]
+        if "@" not in uri.partition("?")[0]:
+            given |= {"access_key": None, "secret_key": None, "session_token": None}
+        given |= {"retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=REQUESTS_OF_AN_ATTEMPT)}
+        if "allow_delayed_open" in given:  # pyarrow before 20 does not know it
+            given["allow_delayed_open"] = True
+        store = fs.S3FileSystem(**given)
+    return store, root
 
 
 def _state(store: Any, path: str) -> tuple[int, str]:

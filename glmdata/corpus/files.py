@@ -164,7 +164,7 @@ def _objects_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
         empty = False
         yield _object(inner, uri, found)
     if empty and not any(without_secrets(corpus).rstrip("/") == place.rstrip("/") for place in shut):
-        raise InputError(f"--corpus {without_secrets(corpus)}: no such object, and none below it")
+        raise InputError(f"--corpus {without_secrets(corpus)}: no such bucket or object, and none below it")
 
 
 def _object(inner: str, uri: str, found: Found) -> InputFile | str:
