@@ -179,7 +179,10 @@ def _local_path(corpus: str) -> str:
         raise ConfigError(f"{corpus}: the scheme of a local file is written file://")
     parts = urlsplit(corpus)
     if parts.netloc not in ("", "localhost"):
-        raise ConfigError(f"{corpus}: a file:// URI has three slashes, file:///path; {parts.netloc} would be a host")
+        host = parts.netloc.rpartition("@")[2]
+        raise ConfigError(
+            f"file://{host}{parts.path}: a file:// URI has three slashes, file:///path; {host} would be a host"
+        )
     return os.fsdecode(unquote_to_bytes(corpus[len("file://") + len(parts.netloc) :]))
 
 
