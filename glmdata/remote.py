@@ -111,7 +111,7 @@ class Remote:
         """Pyarrow's file system, and the place of an object in it. Raises ConfigError where there is no client."""
         try:
             store, root = _client(self._uri)
-        except (ImportError, ValueError, NotImplementedError, OSError) as error:  # no client, scheme, or such option
+        except (ImportError, ValueError, NotImplementedError) as error:  # no client, no such scheme or option
             raise ConfigError(f"{self.name}: cannot be read: {self.told(error)}") from None
         return store, f"{root.rstrip('/')}/{name}" if name else root
 

@@ -421,10 +421,10 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path):
     class Elsewhere(ThreadExecutor):
         """Its machine has another folder at that path."""
 
-        def submit(self, call):
+        def submit(self, call, memory):
             shutil.rmtree(work)
             work.mkdir()
-            return super().submit(call)
+            return super().submit(call, memory)
 
     with pytest.raises(
         TaskFailedError, match=rf"does not see the work folder {work} of this build; give --out .*s3://"
