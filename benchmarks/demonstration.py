@@ -27,6 +27,7 @@ import numpy.typing as npt
 import torch
 
 from glmdata.model import GLMConfig
+from glmdata.model.checkpoint import config_json
 from glmdata.shards.reader import Shards
 from glmdata.shards.schema import OBJECTIVES
 from glmdata.storage import write_whole
@@ -131,6 +132,7 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
         out,
         world=world,
         task=LanguageModelling(manifest.languages, world.device),
+        config=config_json(config),
         tokenizer=Path(stream.shards.file("tokenizer.model")).read_bytes(),
         evaluation=kind(folder, BATCH, shuffle=False, epochs=1, rows=held),
     )
@@ -185,19 +187,14 @@ def described(args: argparse.Namespace, first: int, end: int) -> list[str]:
 
 
 def tabulated(results: dict[str, list[dict[str, Any]]], bars: dict[str, dict[str, float]]) -> list[str]:
-    """A markdown table of held-out losses: the mean of the seeds, and how far they lie apart."""
+    """A markdown table of held-out losses, those of each seed."""
     lines = ["| held-out loss, nats a target | all | token | sentence | document |", "|---|---|---|---|---|"]
     for name, bar in bars.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in bar.values()) + " |")
     for name, runs in results.items():
         for rows in runs[0]:
-            losses = np.array(
-                [[one[rows]["loss"], *(one[rows]["objectives"][level] for level in LEVELS)] for one in runs]
-            )
-            cells = [
-                f"{mean:.3f}" + (f" ± {apart / 2:.3f}" if len(runs) > 1 else "")
-                for mean, apart in zip(losses.mean(0), np.ptp(losses, axis=0), strict=True)
-            ]
+            losses = [[run[rows]["loss"], *(run[rows]["objectives"][level] for level in LEVELS)] for run in runs]
+            cells = [" / ".join(f"{loss:.3f}" for loss in seeds) for seeds in zip(*losses, strict=True)]
             lines.append(f"| {name}{'' if rows == 'own' else ', on shuffled spans'} | " + " | ".join(cells) + " |")
     return lines
 

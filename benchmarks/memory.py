@@ -3,11 +3,11 @@
     python benchmarks/memory.py [--corpus DIR] [--times 1 4 16] [--engines none local] [--workers 2]
     python benchmarks/memory.py --documents 1000000 [--engines local]
 
-The corpus is made of the sentences of --corpus, dealt out anew for each copy (variations.py). Each build is a command of
-its own; its processes are looked at 50 times a second, and a stage is over when the command says so. Printed are MB: RSS,
-and behind it the anonymous part, which is what a process cannot give back; the rest are files mapped or read (shards,
-libraries), which the system drops as it needs. The last column is the largest corpus over the smallest. A worker is one
-process of Ray; in process there is the driver alone.
+The corpus is made of the sentences of --corpus, dealt out anew for each copy (variations.py). Each build is a command
+of its own; its processes are looked at 50 times a second, and a stage is over when the command says so. Printed are
+MB: RSS, and behind it the anonymous part, which is what a process cannot give back; the rest are mapped files (shards,
+libraries), which the system drops as it needs. The last column is the largest corpus over the smallest. A worker is
+one process of Ray; in process there is the driver alone.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python benchmarks/stress.py [--trials N] [--seed S]
 
-Each trial is a build of a small made-up corpus on a Ray cluster of three nodes on this machine, hurt one to three times
+Each trial is a build of a small made-up corpus on a Ray cluster of three nodes on this machine, hurt two or three times
 at random: the driver (SIGKILL, SIGTERM, SIGINT; then the same command again), a worker, or a whole node with its raylet
 (another is added). Asked of each: the quiet build's bytes, every record in the ledger, no file left over, no committed
 partition done again. Then what a resume costs after a kill at half of a build, in process.
@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from corpora import write_corpus
-from faults import cluster, kill_one, litter_of, pids_of, records_of, start_build, workers_of
+from faults import cluster, kill_one, litter_of, pids_of, records_of, start_build, wait_until, workers_of
 
 KINDS = ("driver", "worker", "raylet")
 LIMIT_S = 300.0
@@ -58,7 +58,7 @@ class Trials:
         kind, out = KINDS[number % len(KINDS)], self.folder / f"{number}"
         sums, committed, again, hit = self.sums[kind], dict[str, bytes](), 0, False
         running = start_build(self.corpus, out, address=nodes.address)
-        for _ in range(self.rng.choice((1, 2, 3))):
+        for _ in range(self.rng.choice((2, 3))):
             self.pause(running)
             if running.process.poll() is not None:
                 break
@@ -71,6 +71,7 @@ class Trials:
                 committed = records_of(out)
                 running = start_build(self.corpus, out, address=nodes.address)
             elif kind == "worker":
+                wait_until(lambda: workers_of(pids(nodes)), 3)
                 if kill_one(workers_of(pids(nodes)), self.rng):
                     hit = True
                     sums["kills"] += 1
@@ -101,7 +102,7 @@ class Trials:
     def pause(self, running: Any) -> None:
         """A random part of a build: most of it, since the beginning is Python's."""
         with contextlib.suppress(Exception):
-            running.process.wait(self.rng.uniform(0.2, 0.9) * self.seconds)
+            running.process.wait(self.rng.uniform(0.15, 0.5) * self.seconds)
 
 
 class Watcher:
@@ -169,6 +170,7 @@ def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no more trials after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--documents", type=int, default=200, help="Chinese ones of the corpus; twice as many English")
     parser.add_argument("--resume-documents", type=int, default=10_000, help="the same for the cost of a resume")
@@ -184,8 +186,10 @@ def main() -> None:
             with cluster(3) as nodes:
                 trials.measure(nodes.address)
                 print(f"quiet build: {trials.seconds:.1f} s, {trials.records:,} records")
+                until = time.monotonic() + 60 * args.minutes
                 for number in range(args.trials):
-                    trials.trial(number, nodes)
+                    if time.monotonic() < until:
+                        trials.trial(number, nodes)
             tell(trials)
         if args.resume_runs:
             resume_cost(folder / "large", folder, args.resume_runs)

@@ -16,7 +16,7 @@ __all__ = ["command"]
     "--to",
     "form",
     required=True,
-    type=click.Choice(["parquet", "jsonl", "megatron", *ORIGINALS]),
+    type=click.Choice(["parquet", "jsonl", "megatron", "model", *ORIGINALS]),
     help="The format.",
 )
 @click.option(
@@ -30,9 +30,9 @@ def command(folder: str, form: str, out: Path, as_json: bool) -> None:
     decoded. megatron: an indexed dataset (text.bin, text.idx) of the texts before masking.
 
     Of a checkpoint, thudm-glm and chatglm-6b: the state dict that the original's code loads, in a file
-    .safetensors, .pt or .bin. `glmdata convert` is the way back.
+    .safetensors, .pt or .bin. `glmdata convert` is the way back. model: a checkpoint of its own, LoRA merged into it.
     """
-    if form in ORIGINALS:
+    if form == "model" or form in ORIGINALS:
         _export_model(Path(folder), form, out, as_json=as_json)
         return
     from glmdata.shards.export import export
@@ -51,11 +51,16 @@ def command(folder: str, form: str, out: Path, as_json: bool) -> None:
 
 def _export_model(folder: Path, form: str, out: Path, *, as_json: bool) -> None:
     need_training_packages()
-    from glmdata.model.checkpoint import load_pretrained
+    from glmdata.model.checkpoint import load_pretrained, save_pretrained
     from glmdata.model.reference import save_reference_file
+    from glmdata.training.checkpoint import newest_checkpoint
 
-    model = load_pretrained(folder).model
-    size = save_reference_file(model, ORIGINALS[form], out)
+    model, tokenizer = load_pretrained(newest_checkpoint(folder))
+    if form == "model":
+        save_pretrained(model, out, tokenizer)
+        size = sum(path.stat().st_size for path in out.iterdir())
+    else:
+        size = save_reference_file(model, ORIGINALS[form], out)
     if as_json:
         found = {"out": str(out), "format": form, "parameters": model.num_parameters(), "bytes": size}
         click.echo(json.dumps(found))

@@ -31,6 +31,7 @@ def command(folder: str, name: str, corpora: tuple[str, ...], as_json: bool) -> 
     Of a duplicate its survivor is shown, how alike the two are, and both texts side by side.
     """
     from glmdata.pipelines.folder import BuildFolder
+    from glmdata.remote import without_secrets
     from glmdata.story import tell
 
     known = BuildFolder(folder)
@@ -42,7 +43,7 @@ def command(folder: str, name: str, corpora: tuple[str, ...], as_json: bool) -> 
         return
     from glmdata.cli.story import show_story
 
-    show_story(folder, story)
+    show_story(without_secrets(folder), story)
 
 
 def _as_object(story: "Story") -> dict[str, Any]:

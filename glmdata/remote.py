@@ -21,7 +21,8 @@ from glmdata.errors import ConfigError, GlmdataError, StorageError
 __all__ = ["CHUNK_BYTES", "CancelledError", "Found", "Remote", "is_remote", "never", "without_secrets"]
 
 ATTEMPTS = 4
-"""Arrow's S3 client itself tries for some seconds before it gives an attempt up."""
+"""Of each, Arrow's S3 client makes up to REQUESTS_OF_AN_ATTEMPT requests over about 2 s."""
+REQUESTS_OF_AN_ATTEMPT = 3
 BACKOFF_S = 0.5
 """Before the second attempt; four times as long before each further one."""
 CHUNK_BYTES = 4 << 20
@@ -30,7 +31,7 @@ REQUESTS = 16
 MAX_TOLD = 300
 
 GCS_RETRY_S = 5
-"""How long Arrow's client of Google's store tries again by itself, each time that we ask it; alone it takes 15 minutes."""
+"""How long Arrow's client of Google's store tries again by itself in each of our attempts."""
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 _HOPELESS = {
     "NO_SUCH_BUCKET": "there is no such bucket",
@@ -112,7 +113,7 @@ class Remote:
         """Pyarrow's file system, and the place of an object in it. Raises ConfigError where there is no client."""
         try:
             store, root = _client(self._uri)
-        except (ImportError, ValueError, NotImplementedError, OSError) as error:  # no client, scheme, or such option
+        except (ImportError, ValueError, NotImplementedError) as error:  # no client, no such scheme or option
             raise ConfigError(f"{self.name}: cannot be read: {self.told(error)}") from None
         return store, f"{root.rstrip('/')}/{name}" if name else root
 
@@ -303,18 +304,21 @@ def _client(uri: str) -> tuple[Any, str]:
 def _connect(scheme: str, uri: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    if scheme == "s3":  # small objects by one request instead of three; pyarrow before 20 does not know the option
-        try:
-            opened: tuple[Any, str] = fs.FileSystem.from_uri(
-                f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
-            )
-            return opened
-        except ValueError:
-            pass
     if scheme in ("gs", "gcs") and "retry_limit_seconds=" not in uri:
         uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={GCS_RETRY_S}"
-    found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
-    return found
+    store, root = fs.FileSystem.from_uri(uri)
+    if scheme == "s3":
+        # A URI cannot say how to go on after failures (Arrow's default is 30 requests, one every 0.2 s), nor that small
+        # objects are written by one request instead of three. What it does say comes back from __reduce__; keys that
+        # it did not name are looked for anew, since those of a role are others in an hour.
+        given = store.__reduce__()[1][0]
+        if "@" not in uri.partition("?")[0]:
+            given |= {"access_key": None, "secret_key": None, "session_token": None}
+        given |= {"retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=REQUESTS_OF_AN_ATTEMPT)}
+        if "allow_delayed_open" in given:  # pyarrow before 20 does not know it
+            given["allow_delayed_open"] = True
+        store = fs.S3FileSystem(**given)
+    return store, root
 
 
 def _state(store: Any, path: str) -> tuple[int, str]:

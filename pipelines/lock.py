@@ -69,7 +69,7 @@ class BuildLock:
     def release(self) -> None:
         """Say goodbye, so that nobody waits for a heartbeat."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(HEARTBEAT_S)  # it may hang in a file system that does not answer
         there = _read(self._path)
         if there is not None and there.token == self._owner.token:
             with contextlib.suppress(OSError):

@@ -28,6 +28,8 @@ GO_ON = "check the network and the credentials, then run the same command again:
 SESSIONS = "session"
 """Folder of the mark by which a worker knows that it sees the driver's work folder."""
 SCRATCH = "scratch-"
+PINS = 3
+"""Attempts to keep what is in the cache before it is dropped again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,19 +183,35 @@ class RemoteWork:
 
     def path(self, file: FileRef) -> Path:
         """A local copy of a committed file, which the cache may drop again."""
-        if file.path.startswith("/"):
-            return Path(file.path)  # of an earlier build
-        try:
+        with self._fetching(file):
             return self._folder.path(file.path, file.bytes, file.xxh3)
+
+    def copy_to(self, file: FileRef, target: Path) -> None:
+        """Make a local copy that stays. Raises StorageError."""
+        for _ in range(PINS):
+            with contextlib.suppress(FileExistsError):  # two threads ask at the same time
+                try:
+                    os.link(self.path(file), target)
+                except FileNotFoundError:  # others made room with it just now
+                    continue
+            return
+        with self._fetching(file), target.open("wb") as opened:  # the cache has no room for it
+            self._folder.fetch(file.path, file.bytes, file.xxh3, opened)
+
+    @contextlib.contextmanager
+    def _fetching(self, file: FileRef) -> Iterator[None]:
+        """Tell what is to be done about a committed file that is not as it was written; a damaged one is removed."""
+        shown = self._store.shown(file.path)
+        try:
+            yield
         except ShardCorruptError:
             self._store.remove([file.path])
             raise StorageError(
-                f"{self._store.shown(file.path)}: damaged in the store, and removed; run the same command again, and "
-                "it is made anew"
+                f"{shown}: damaged in the store, and removed; run the same command again, and it is made anew"
             ) from None
         except ShardError:
             raise StorageError(
-                f"{self._store.shown(file.path)}: gone from the store; run the same command again, and it is made anew"
+                f"{shown}: gone from the store; run the same command again, and it is made anew"
             ) from None
 
     @contextlib.contextmanager
@@ -218,9 +236,8 @@ class _RemoteAttempt(Attempt):
         if file.path.startswith("/"):
             return file.path
         pinned = self._work / f"{file.xxh3}-{file.bytes}"
-        while not pinned.exists():
-            with contextlib.suppress(FileNotFoundError):  # others made room with it just now
-                _link(self._remote.path(file), pinned)
+        if not pinned.exists():
+            self._remote.copy_to(file, pinned)
         return str(pinned)
 
     def keep(self) -> dict[str, FileRef]:
@@ -245,12 +262,6 @@ def open_work(place: str | Path) -> Work:
 
 def _record(stage: str, index: int) -> str:
     return f"{stage}/{index:06d}.json"
-
-
-def _link(source: Path, target: Path) -> None:
-    """Another name for a file; two threads may ask at the same time."""
-    with contextlib.suppress(FileExistsError):
-        os.link(source, target)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -135,8 +137,11 @@ def cluster(nodes: int, **options: Any) -> Iterator[Any]:
     """A Ray cluster of some one-processor nodes on this machine, with our token; all its processes end with it."""
     from glmdata.pipelines.cluster import _own_token
 
-    kept = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "PYTHONPATH")}
+    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_worker_niceness", "PYTHONPATH")
+    kept = {name: os.environ.get(name) for name in names}
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _own_token()}  # Ray reads it once in a process
+    # Ray's 15 would have the machine's other work decide how long a test takes.
+    os.environ |= {"RAY_worker_niceness": "0"}
     root = Path(__file__).resolve().parent
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(root), str(root.parent), *filter(None, [kept["PYTHONPATH"]])]
@@ -146,10 +151,10 @@ def cluster(nodes: int, **options: Any) -> Iterator[Any]:
     made = ray.cluster_utils.Cluster()
     seen: set[psutil.Process] = set()
     one = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20, "include_dashboard": False, **options}
+    made.one, folder = one, tempfile.mkdtemp(prefix="glmdata-test-ray-")
     try:
-        for _ in range(nodes):
-            made.add_node(**one)
-            made.one = one
+        for number in range(nodes):
+            made.add_node(**one, **({} if number else {"temp_dir": folder}))
         yield made
     finally:
         for node in [*made.worker_nodes, *filter(None, [made.head_node])]:
@@ -161,6 +166,7 @@ def cluster(nodes: int, **options: Any) -> Iterator[Any]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(list(seen), timeout=10)
+        shutil.rmtree(folder, ignore_errors=True)
         for name, value in kept.items():
             if value is None:
                 os.environ.pop(name, None)

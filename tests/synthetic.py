@@ -1,7 +1,7 @@
 """A tiny finished build, written without the pipeline: random token rows laid out by plain Python below."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +185,12 @@ def damaged(data: bytes) -> st.SearchStrategy[bytes]:
         return bytes(found)
 
     return st.builds(lambda end: data[:end], places) | changes.map(changed)
+
+
+def refusal(use: Callable[[], object], *errors: type[Exception]) -> str | None:
+    """What was told where `use` was refused by one of these; None where it was not. Other errors pass."""
+    try:
+        use()
+    except errors as error:
+        return str(error)
+    return None

@@ -15,6 +15,7 @@ from glmdata.model.generation import fill_blanks
 from glmdata.model.loss import batch_loss, trimmed
 from glmdata.model.presets import preset
 from glmdata.model.quantize import quantize_model
+from glmdata.model.reference import export_reference
 from glmdata.model.rotary import rotate
 from glmdata.training.optimizer import make_optimizer
 
@@ -138,6 +139,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         add_adapter(model, ALL)
     with pytest.raises(ConfigError, match="no part of a model's weights"):
         save_pretrained(model, tmp_path / "out")
+    with pytest.raises(ConfigError, match="no part of a model's weights"):
+        export_reference(model, "glm")
     with pytest.raises(ConfigError, match="it lacks prefix"):
         load_adapter(model, {}, "file")
     for found in (None, {"kind": "ia3"}, {"kind": "lora", "rank": 0}, {"kind": "prefix", "ranks": 3}):

@@ -1,4 +1,4 @@
-"""Finetuning runs: tasks are learnt, adapters alone are kept, and what was interrupted goes on as if it had not been."""
+"""Finetuning runs: tasks are learnt, adapters alone are kept, interrupted runs go on as if nothing had been."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, records in (("reviews", reviews()), ("sft", sft)):
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    cloze = ["finetune.template={text} It was[MASK]."]
+    cloze = ['finetune.template="{text} It was[MASK]."']
     single = [*cloze, 'finetune.verbalizers={"0": " cold", "1": " warm"}']
     several = [*cloze, 'finetune.verbalizers={"0": " not good at all", "1": " good"}']
     make(folder, "single", "cloze", "reviews", single)
@@ -121,11 +121,14 @@ def test_a_cloze_task_is_learnt(world: Path, tmp_path: Path, shards: str) -> Non
 
 @pytest.mark.parametrize("name", ["lora", "prefix"])
 def test_an_adapter_learns_beside_a_frozen_model(world: Path, tmp_path: Path, name: str) -> None:
-    given = {"steps": 60, "batch_size": 16, "learning_rate": 3e-2, "save_every": 1000, "lora": LARGE}
-    finetune(options(world, "single", tmp_path, adapter=name, **given))
-    lines = read_metrics(tmp_path)
+    """The frozen weights are large enough that another direction is another token."""
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(small(tokenizer, init_std=0.3, dropout=0.0), tmp_path / "base", tokenizer)
+    given = {"steps": 60, "batch_size": 3, "learning_rate": 5e-2, "save_every": 1000, "lora": LARGE}
+    finetune(options(world, "sft", tmp_path / "run", adapter=name, checkpoint=tmp_path / "base", **given))
+    lines = read_metrics(tmp_path / "run")
     first, final = (sum(line["loss"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
-    assert final < first - 0.1
+    assert final < first - 1
 
 
 LARGE = {"rank": 8, "targets": ["qkv", "dense", "ffn"]}
@@ -236,6 +239,10 @@ def test_a_checkpoint_is_the_adapter_and_is_read_with_its_base(world: Path, tmp_
     before = glmdata("generate", tmp_path / "run", *prompt)
     assert before.returncode == 0, before.stderr
 
+    whole = glmdata("export", tmp_path / "run", "--to", "model", "--out", tmp_path / "whole")
+    assert (whole.returncode == 0) == (name == "lora"), whole.stderr
+    if name == "lora":
+        assert glmdata("generate", tmp_path / "whole", *prompt).stdout == before.stdout
     (tmp_path / "base").rename(tmp_path / "moved")
     gone = glmdata("generate", tmp_path / "run", *prompt)
     assert gone.returncode == 1
@@ -304,7 +311,7 @@ def test_what_does_not_fit_is_refused_in_a_line(world: Path, tmp_path: Path) -> 
         with pytest.raises(kind, match=message):
             finetune(options(world, **{"shards": "sft", "out": tmp_path / "out", **given}))
     finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2))
-    with pytest.raises(ConfigError, match=r"has a model of adapter\.rank=8, this one has 4"):
+    with pytest.raises(ConfigError, match=r"begun with lora\.rank=8, now it is 4"):
         finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2, lora={"rank": 4}))
     with pytest.raises(ConfigError, match=r"begun with cloze\.length_penalty=0\.0, now it is 1\.0"):
         finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2, cloze={"length_penalty": 1.0}))

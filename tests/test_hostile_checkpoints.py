@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import small_model
-from synthetic import damaged
+from synthetic import damaged, refusal
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save  # noqa: E402
@@ -35,11 +35,8 @@ FILES = saved()
 def test_c13_weights_are_read_or_refused(tmp_path_factory, name: str, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(data.draw(damaged(FILES[name]) | st.binary(max_size=50)))
-    try:
-        assert all(tensor.numel() >= 0 for tensor in read_tensors(path).values())
-    except InputError as error:
-        assert name in str(error)
-        assert "\n" not in str(error)
+    told = refusal(lambda: [tensor.sum() for tensor in read_tensors(path).values()], InputError)
+    assert told is None or (name in told and "\n" not in told)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,5 @@ def test_c13_a_configuration_with_any_value_is_refused_or_that_of_the_weights(ch
     field = data.draw(st.sampled_from(sorted(found["model"])))
     found["model"][field] = data.draw(VALUES)
     (checkpoint / CONFIG).write_text(json.dumps(found), "utf-8")
-    try:
-        load_pretrained(checkpoint)
-    except (ConfigError, InputError) as error:
-        assert str(checkpoint) in str(error) or "model.safetensors" in str(error)
+    told = refusal(lambda: load_pretrained(checkpoint), ConfigError, InputError)
+    assert told is None or str(checkpoint) in told

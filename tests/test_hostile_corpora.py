@@ -16,7 +16,7 @@ import zstandard
 from corpora import document, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import damaged, write_build
+from synthetic import damaged, refusal, write_build
 from test_build import Stops, ledger, run
 from test_corpus_readers import KEPT, QUARANTINED, details, lines, read, rows, texts, whole_file, write_parquet
 
@@ -94,7 +94,8 @@ def test_c4_odd_characters_inside_a_text_end_no_line(tmp_path: Path, character: 
 
 
 PEAK = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from glmdata.corpus.files import find_files
 from glmdata.corpus.readers import read_split
 from glmdata.corpus.splits import plan_splits
@@ -104,7 +105,8 @@ found = []
 for split in plan_splits(find_files([sys.argv[1]]).files, settings):
     for batch in read_split(split, settings, str):
         found += [[row["outcome"], row["detail"], row["byte_length"]] for row in batch.to_pylist()]
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, found]))
+peak = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())  # ru_maxrss is that of the parent too
+print(json.dumps([int(peak[1]) * 1024, found]))
 """
 
 
@@ -159,7 +161,6 @@ def test_c7_equal_ids_mean_nothing_and_equal_texts_are_one(tmp_path: Path) -> No
     (tmp_path / "corpus" / "odd.jsonl").write_bytes(b'{"text": "\xff"}\n[]\n{"text": " "}\n' + b"[" * 10_000)
     made = run(tmp_path / "corpus", tmp_path / "out")
     outcomes = [row["outcome"] for row in ledger(made) if row["uri"] == "ids.jsonl"]
-    assert sorted(outcomes)[0] in ("balance", "exact_duplicate")
     assert outcomes.count("exact_duplicate") == 1
     report = made.report
     assert report["records_in"] == sum(report["outcomes"].values()) == len(ledger(made))
@@ -254,7 +255,8 @@ def test_c12_a_tokenizer_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
 
 
 PIECES = st.sampled_from(
-    [b'{"text": "', b'"}', b"\n", b"\r\n", b"\xff", b"\xef\xbb\xbf", b"\\ud800", b"[" * 2000, b"\x00", b" ", b"{}", b'"',
+    [b'{"text": "', b'"}', b"\n", b"\r\n", b"\xff", b"\xef\xbb\xbf", b"\\ud800", b"[" * 2000, b"\x00", b" ",
+     b"{}", b'"',
      b'{"text": "good"}\n', b"\n\n", "中".encode(), b"1e999", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"x" * 1500]
 )  # fmt: skip
 ANY_BYTES = st.lists(PIECES | st.binary(max_size=20), max_size=30).map(b"".join)
@@ -278,27 +280,31 @@ def test_c13_readers_take_any_bytes(tmp_path_factory, name: str, data: bytes) ->
 def test_c13_benchmarks_are_read_or_refused(tmp_path_factory, name: str, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(data)
-    try:
+    found: list[str] = []
+
+    def read_all() -> None:
         for benchmark in find_benchmarks([str(path)]):
-            assert all(isinstance(text, str) for texts_ in read_benchmark(benchmark, ()) for text in texts_)
-    except InputError as error:
-        assert name in str(error)
+            for record in read_benchmark(benchmark, ()):
+                found.extend(record)
+
+    told = refusal(read_all, InputError)
+    assert told is None or name in told
+    assert all(isinstance(text, str) for text in found)
 
 
-@given(
-    data=st.lists(
-        st.sampled_from(["seed:\n", "recipe", "{}[]&a*'\"!!python/|>-?%@\t1", "spans", "mask_ratio", "0.5"])
-        | st.text(max_size=8)
-    )
-)
+WORDS = st.sampled_from(
+    ["seed:", "\n", " ", "recipe", "{", "}", "[", "]", "&a", "*a", "\"", "'", "!!python/name:os.system", "|", ">", "-",
+     "?", "%", "@", "\t", "1", "spans:", "mask_ratio: 0.5", "<<:", "---", "...", "0x", "1:59", "=", "#"]
+)  # fmt: skip
+
+
+@given(data=st.lists(WORDS | st.text(max_size=8)))
 @settings(max_examples=60)
 def test_c13_recipes_are_read_or_refused(tmp_path_factory, data: list[str]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(" ".join(data), "utf-8", newline="")
-    try:
-        load_recipe(str(path))
-    except ConfigError as error:
-        assert "any.yaml" in str(error)
+    told = refusal(lambda: load_recipe(str(path)), ConfigError)
+    assert told is None or "any.yaml" in told
 
 
 def test_c13_a_recipe_that_would_take_minutes_is_refused(tmp_path: Path) -> None:
@@ -311,11 +317,9 @@ def test_c13_a_recipe_that_would_take_minutes_is_refused(tmp_path: Path) -> None
 @settings(max_examples=60)
 def test_c13_tokenizer_files_are_read_or_refused(tokenizer: Tokenizer, data: st.DataObject) -> None:
     """SentencePiece's own parser, then ours."""
-    try:
-        found = Tokenizer(data.draw(damaged(tokenizer.model)), "any.model")
-        assert all(0 <= token < found.num_pieces for ids in found.encode(["春天 x ▁"]) for token in ids)
-    except InputError as error:
-        assert "any.model" in str(error)
+    model = data.draw(damaged(tokenizer.model))
+    told = refusal(lambda: Tokenizer(model, "any.model").encode(["春天 x ▁"]), InputError)
+    assert told is None or "any.model" in told
 
 
 # ---------------------------------------------------------------- files that change

@@ -18,7 +18,7 @@ from corpora import write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
-from synthetic import write_build
+from synthetic import refusal, write_build
 from test_build import run
 from test_shards import copied, rewritten_manifest
 
@@ -31,7 +31,7 @@ from glmdata.shards.manifest import Manifest, fingerprint_of
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
 
-FLIPS = 150
+FLIPS = 100
 """In each of the tests that flip bits; benchmarks/hostile.py flips thousands."""
 
 
@@ -171,10 +171,9 @@ def test_d3_every_flipped_bit_of_the_manifest_is_found(build: Path, tmp_path: Pa
     bits = [drawn.randrange(8 * len(whole)) for _ in range(FLIPS)] + [8 * len(whole) - 1, 8 * len(whole) - 8]
     for bit in bits:
         path.write_bytes(flipped(whole, bit))
-        try:
-            assert [problem.path for problem in verify(folder)][:1] == ["manifest.json"], bit
-        except ShardError as error:
-            assert "format version" in str(error), bit
+        found: list[str] = []
+        told = refusal(lambda found=found: found.extend(problem.path for problem in verify(folder)), ShardError)
+        assert found[:1] == ["manifest.json"] or "format version" in (told or ""), bit
     text = whole.decode()
     for written in (text.replace("\n", "\n "), text.replace(": ", ":"), text.rstrip(), text.replace("0.5", "5e-1", 1)):
         path.write_text(written, "utf-8")
@@ -184,7 +183,7 @@ def test_d3_every_flipped_bit_of_the_manifest_is_found(build: Path, tmp_path: Pa
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(max_size=5)
-    | st.sampled_from([-1, 0, 1 << 31, 1 << 60, "../x", "/etc/passwd", "a/../../x", "x\0y", "shards/part-00000-of-00003.arrow"]),
+    | st.sampled_from([-1, 0, 1 << 31, 1 << 60, "../x", "/etc/passwd", "a/../../x", "x\0y"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )  # fmt: skip
@@ -288,7 +287,7 @@ def test_d6_a_build_of_another_setting_is_refused_by_its_name(tmp_path: Path, ke
     for name in above:
         target = target[name]
     target[last] = changed(*next((field, value) for found, field, value in leaves(recipe) if found == key))
-    assert [found for found, _, _ in differences(made_of["recipe"], other["recipe"])][0].startswith(key)
+    assert next(differences(made_of["recipe"], other["recipe"]))[0].startswith(key)
     folder = BuildFolder(tmp_path / "out")
     with folder.locked():
         folder.claim(made_of)
@@ -327,7 +326,7 @@ def test_d6_a_build_of_other_inputs_is_refused_by_their_names(
 def test_e5_a_shard_with_an_extension_type_is_refused_and_its_code_not_run(build: Path, tmp_path: Path) -> None:
     """The schema that counts is the manifest's: what a file says of its types is never looked at by a reader."""
     folder, harm = copied(build, tmp_path / "b"), tmp_path / "harmed"
-    path = sorted((folder / "shards").iterdir())[0]
+    path = min((folder / "shards").iterdir())
     table = pa.ipc.open_file(path).read_all()
     metadata = {
         b"ARROW:extension:name": b"arrow.py_extension_type",

@@ -1,5 +1,7 @@
 """Builds whose corpus, work or output lie in an object store: the bytes of a local build, whatever befalls."""
 
+import concurrent.futures
+import itertools
 import json
 import os
 import re
@@ -24,7 +26,6 @@ from glmdata.pipelines import object_lock
 from glmdata.pipelines.engine import Engine, Job
 from glmdata.pipelines.folder import BuildFolder
 from glmdata.pipelines.local import ThreadExecutor
-from glmdata.pipelines.work import RemoteWork
 from glmdata.remote import Remote
 from glmdata.shards.verify import verify
 
@@ -106,16 +107,13 @@ def test_a_local_corpus_and_a_tokenizer_of_a_store(corpus, built, out, s3):
 
 
 def test_what_is_large_is_read_in_splits(tmp_path, s3):
-    """Lines, paragraphs, row groups and compressed files, each in several pieces."""
     folder = tmp_path / "large"
-    zh, en = ([document(code, number, 12) for number in range(150)] for code in ("zh", "en"))
+    zh, en = ([document(code, number, 12) for number in range(250)] for code in ("zh", "en"))
     write_jsonl(folder / "zh.jsonl", zh)
     (folder / "en.txt").write_text("\n\n".join(text.replace("\n", " ") for text in en))
-    options = ("corpus.split_bytes=20000", "corpus.partition_bytes=65536")
-    near, far = (
-        run(place, tmp_path / str(number), *options) for number, place in enumerate((folder, upload(folder, "large")))
-    )
-    assert near.manifest["fingerprint"] == far.manifest["fingerprint"]
+    assert all(path.stat().st_size > 2 * 65536 for path in folder.iterdir())  # the tests' split_bytes
+    far = run(upload(folder, "large"), tmp_path / "far")
+    assert run(folder, tmp_path / "near").manifest["fingerprint"] == far.manifest["fingerprint"]
 
 
 @pytest.mark.parametrize(("offset", "size"), [(0, 10), (5, 100), (1 << 20, 5 << 20), ((9 << 20) - 3, 10), (9 << 20, 1)])
@@ -329,9 +327,11 @@ def test_an_owner_whose_count_moves_is_left_alone(s3, out, monkeypatch):
     claim(out)
     timer = threading.Timer(0.5, lambda: claim(out, beat=4))
     timer.start()
-    with pytest.raises(BuildRunningError, match="process 1 on elsewhere is building here"):
-        with object_lock.hold(Remote(out), lambda text: None):
-            pass
+    with (
+        pytest.raises(BuildRunningError, match="process 1 on elsewhere is building here"),
+        object_lock.hold(Remote(out), lambda text: None),
+    ):
+        pass
     timer.join()
 
 
@@ -361,13 +361,18 @@ def through(proxy: FaultyProxy, place: str) -> str:
     return f"{place}?endpoint_override={proxy.address}&scheme=http"
 
 
-@pytest.mark.parametrize("fault", ["slow down", "error", "reset", "cut"])
-def test_faults_now_and_then_are_got_over(uri, built, out, proxy, fault):
-    count = iter(range(1 << 30))
-    methods = ("GET",) if fault == "cut" else ("GET", "PUT", "HEAD", "POST", "DELETE")
-    proxy.fault = lambda method, path: fault if method in methods and next(count) % 9 == 4 else ""
+def test_faults_now_and_then_are_got_over(uri, built, out, proxy):
+    count, kinds = itertools.count(), itertools.cycle(["slow down", "error", "cut", "reset"])
+
+    def fault(method, path):
+        if next(count) % 12 != 4:
+            return ""
+        kind = next(kinds)
+        return kind if method == "GET" or kind != "cut" else "error"
+
+    proxy.fault = fault
     run(through(proxy, uri), through(proxy, out))
-    assert proxy.faults > 5
+    assert proxy.faults > 10
     assert objects(out) == contents(built.folder)
 
 
@@ -384,8 +389,8 @@ def test_a_store_that_stays_down_stops_the_build_which_goes_on_later(uri, built,
     with pytest.raises(StorageError) as told:
         run(uri, through(proxy, out))
     assert re.search(
-        rf"{out}/\.build/tokenize/.*cannot be written in 4 attempts over \d+ s: .*; check the network and the credentials, "
-        "then run the same command again: finished work is kept",
+        rf"{out}/\.build/tokenize/.*cannot be written in 4 attempts over \d+ s: .*; check the network and the "
+        "credentials, then run the same command again: finished work is kept",
         str(told.value),
     )
     proxy.fault = lambda method, path: ""
@@ -396,14 +401,12 @@ def test_a_store_that_stays_down_stops_the_build_which_goes_on_later(uri, built,
 
 
 def test_what_no_attempt_mends_is_told_at_once_in_a_line(uri, out, tmp_path, s3):
-    started = time.monotonic()
-    with pytest.raises(StorageError, match=r"s3://no-such-bucket-here/x: cannot be listed: there is no such bucket"):
+    with pytest.raises(InputError, match="--corpus s3://no-such-bucket-here/x: no such bucket or object"):
         run("s3://no-such-bucket-here/x", tmp_path / "out")
     with pytest.raises(StorageError, match=r"no-such-bucket-here.*there is no such bucket"):
         run(uri, "s3://no-such-bucket-here/out")
-    with pytest.raises(InputError, match=rf"--corpus s3://{BUCKET}/nothing-there: no such object, and none below it"):
+    with pytest.raises(InputError, match=rf"--corpus s3://{BUCKET}/nothing-there: no such bucket or object"):
         run(f"s3://{BUCKET}/nothing-there", tmp_path / "out")
-    assert time.monotonic() - started < 60
 
 
 def test_no_permission_is_told(uri, tmp_path, proxy):
@@ -418,10 +421,10 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path):
     class Elsewhere(ThreadExecutor):
         """Its machine has another folder at that path."""
 
-        def submit(self, call):
+        def submit(self, call, memory):
             shutil.rmtree(work)
             work.mkdir()
-            return super().submit(call)
+            return super().submit(call, memory)
 
     with pytest.raises(
         TaskFailedError, match=rf"does not see the work folder {work} of this build; give --out .*s3://"
@@ -436,9 +439,8 @@ def test_a_small_cache_is_enough(s3, out, cache, monkeypatch):
     first = engine.run("squares", [Job(function=square, arguments=Number(value)) for value in range(8)])
     files = [result.files["square.txt"] for result in first]
     second = engine.run("again", [Job(function=square, arguments=Number(value, files[value])) for value in range(8)])
-    texts = [engine.path(result.files["square.txt"]).read_text() for result in second]
-    assert texts == [f"{value**2}{value**2}" for value in range(8)]
-    assert isinstance(engine._work, RemoteWork)
+    texts = [Remote(out).read(result.files["square.txt"].path) for result in second]
+    assert texts == [f"{value**2}{value**2}".encode() for value in range(8)]
 
 
 # ---------------------------------------------------------------- secrets
@@ -456,7 +458,6 @@ def test_secrets_are_told_nowhere(corpus, uri, s3, tmp_path):
     odd = f"odd://{login}example/a.jsonl?X-Amz-Signature={CANARY}"
     commands = [
         ("build", "--corpus", place, "--out", target, *SMALL),
-        ("build", "--corpus", place, "--out", target, *SMALL, "--json"),
         ("build", "--corpus", place, "--out", target, *SMALL, "--seed", "5"),
         ("build", "--corpus", bad, "--out", target, *SMALL),
         ("build", "--corpus", place, "--corpus", f"{place}&allow_bucket_creation=false", "--out", target, *SMALL),
@@ -464,20 +465,22 @@ def test_secrets_are_told_nowhere(corpus, uri, s3, tmp_path):
         ("build", "--corpus", presigned, "--out", tmp_path / "o", *SMALL),
         ("build", "--corpus", odd, "--out", tmp_path / "o", *SMALL),
         ("build", "--corpus", place, "--out", tmp_path / "o", "--tokenizer", bad, *SMALL),
-        ("build", "--corpus", place, "--out", place, *SMALL),
         ("why", target, "zh/a.jsonl:0", "--corpus", f"s3://{login}{BUCKET}/nothing{query}"),
-        ("report", target), ("inspect", target), ("diff", target, target),
+        ("report", target),
+        ("inspect", target),
+        ("diff", target, target),
     ]  # fmt: skip
-    codes = []
-    for command in commands:
-        done = glmdata(*command, **environment)
-        codes.append(done.returncode)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        told = [glmdata(*commands[0], **environment)]
+        told += pool.map(lambda command: glmdata(*command, **environment), commands[1:])
+    for command, done in zip(commands, told, strict=True):
         for text in (done.stdout, done.stderr):
             assert CANARY not in text, command
             assert "AKCANARY00" not in text, command
             assert "Traceback" not in text, text
-    assert codes[:3] == [0, 0, 1]
-    assert 0 not in codes[3:10]
-    assert codes[10:] == [0, 0, 0, 0]
+    codes = [done.returncode for done in told]
+    assert codes[:2] == [0, 1]
+    assert 0 not in codes[1:8]
+    assert codes[8:] == [0, 0, 0, 0]
     for found in Remote(f"s3://{BUCKET}/secret-out").find():
         assert CANARY.encode() not in Remote(f"s3://{BUCKET}/secret-out").read(found.name), found

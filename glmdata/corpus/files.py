@@ -164,7 +164,7 @@ def _objects_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
         empty = False
         yield _object(inner, uri, found)
     if empty and not any(without_secrets(corpus).rstrip("/") == place.rstrip("/") for place in shut):
-        raise InputError(f"--corpus {without_secrets(corpus)}: no such object, and none below it")
+        raise InputError(f"--corpus {without_secrets(corpus)}: no such bucket or object, and none below it")
 
 
 def _object(inner: str, uri: str, found: Found) -> InputFile | str:
@@ -179,7 +179,10 @@ def _local_path(corpus: str) -> str:
         raise ConfigError(f"{corpus}: the scheme of a local file is written file://")
     parts = urlsplit(corpus)
     if parts.netloc not in ("", "localhost"):
-        raise ConfigError(f"{corpus}: a file:// URI has three slashes, file:///path; {parts.netloc} would be a host")
+        host = parts.netloc.rpartition("@")[2]
+        raise ConfigError(
+            f"file://{host}{parts.path}: a file:// URI has three slashes, file:///path; {host} would be a host"
+        )
     return os.fsdecode(unquote_to_bytes(corpus[len("file://") + len(parts.netloc) :]))
 
 

@@ -1,8 +1,9 @@
 """Records of fine-tuning data: from a JSON object, or a row of a table, to what a row is made of.
 
 A record is put into one plain form, told by `Example`, which is what travels through a build as the record's text. The
-fields are those that the recipe names, or else the first of the conventions below that a record has whole. What fits
-none is refused with a reason; what has no prompt or no answer is empty.
+fields are those that the recipe names, or else the first of the task's conventions that a record has whole; they are
+here and in `dialogues` and `preferences`. What fits none is refused with a reason; what has no prompt or no answer is
+empty.
 """
 
 import re

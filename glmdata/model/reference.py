@@ -84,6 +84,8 @@ def export_reference(model: "GLM", kind: Kind) -> dict[str, Tensor]:
             f"a model with {config.positions}, {config.residual}, {config.activation} and a {config.head} head "
             f"is no {kind}: that has {', '.join(expected[kind])} and gelu"
         )
+    if model.prefix is not None:
+        raise ConfigError("a prefix is no part of a model's weights; keep the checkpoint of the run that trained it")
     found = {}
     for name, tensor in model.state_dict().items():
         outside = name == "lm_head.weight" or (kind == "glm" and name == "word_embeddings.weight")

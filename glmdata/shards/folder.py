@@ -73,21 +73,25 @@ class RemoteFolder:
             StorageError: it cannot be fetched, or the cache cannot be written.
             CancelledError: `cancelled` said so.
         """
+        return self.cache.get(
+            digest, size, lambda file: self.fetch(name, size, digest, file, cancelled=cancelled), fresh=fresh
+        )
 
-        def fetch(file: BinaryIO) -> None:
-            try:
-                for _ in range(2):  # a connection may end early without a word, a damaged object stays damaged
-                    found = self.store.retried(name, lambda: self._copy(name, size, file, cancelled), cancelled)
-                    if found == (size, digest):
-                        return
-            except FileNotFoundError:
-                raise ShardError(f"{self.name}/{name}: missing; {self._cure}") from None
-            told = f"its bytes are not those that were written (xxh3 is not {digest})"
-            if found[0] != size:
-                told = f"{'more than ' if found[0] > size else ''}{min(found[0], size)} bytes, the manifest says {size}"
-            raise ShardCorruptError(f"{self.name}/{name}: {told}; {self._cure}")
-
-        return self.cache.get(digest, size, fetch, fresh=fresh)
+    def fetch(
+        self, name: str, size: int, digest: str, file: BinaryIO, *, cancelled: Callable[[], bool] = never
+    ) -> None:
+        """Write a file's bytes, without the cache. Raises as `path`."""
+        try:
+            for _ in range(2):  # a connection may end early without a word, a damaged object stays damaged
+                found = self.store.retried(name, lambda: self._copy(name, size, file, cancelled), cancelled)
+                if found == (size, digest):
+                    return
+        except FileNotFoundError:
+            raise ShardError(f"{self.name}/{name}: missing; {self._cure}") from None
+        told = f"its bytes are not those that were written (xxh3 is not {digest})"
+        if found[0] != size:
+            told = f"{'more than ' if found[0] > size else ''}{min(found[0], size)} bytes, the manifest says {size}"
+        raise ShardCorruptError(f"{self.name}/{name}: {told}; {self._cure}")
 
     def names(self, under: str) -> Iterator[str]:
         """All objects below a prefix of the build. Raises StorageError."""

@@ -279,9 +279,6 @@ class Trainer:
 
     def _check(self, state: dict[str, Any], checkpoint: Path) -> None:
         """Settings that decide the losses must be those of the checkpoint."""
-        for name, mine, was in differences(self.config, read_config_json(checkpoint)):
-            if name != "base.path":
-                raise ConfigError(f"{self.run} has a model of {name}={was}, this one has {mine}; give another --out")
         free = {
             "save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel", "tensorboard"
         }  # fmt: skip
@@ -291,6 +288,9 @@ class Trainer:
                     f"{self.run} was begun with {name}={was}, now it is {mine}; give another --out, "
                     f"or the same settings to go on from step {state['step']}"
                 )
+        for name, mine, was in differences(self.config, read_config_json(checkpoint)):
+            if name != "base.path":
+                raise ConfigError(f"{self.run} has a model of {name}={was}, this one has {mine}; give another --out")
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
