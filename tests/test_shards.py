@@ -483,7 +483,7 @@ CONTEXT, REAL = ROW["context_length"], ROW["length"]
 RULES = {
     "0 < context_length < length <= sequence_length": ROW | {"context_length": REAL},
     "ids lie below vocabulary_size": spoiled(50, target_ids=(CONTEXT, 300)),
-    "objective is a known code": ROW | {"objective": 6},
+    "objective is a known code": ROW | {"objective": 99},
     "language indexes the manifest's languages": ROW | {"language": 2},
     "padding is the pad id, zeros elsewhere": spoiled(50, position_ids=(31, 1)),
     "padding's targets are zero or the pad id": spoiled(50, target_ids=(31, 3)),
