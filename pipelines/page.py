@@ -55,6 +55,13 @@ _REASONS = {
     "tie": "with two equal answers",
 }
 
+# What of an answer or before it had no room, by the names of report.json.
+_CUTS = {
+    "history_cut": "with earlier turns cut",
+    "source_cut": "with the prompt cut",
+    "target_cut": "with the answer cut",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
@@ -144,6 +151,7 @@ def render_page(folder: str | Path) -> str:
         languages=_rows(_fold_languages(shares.languages, manifest), asked),
         sources=_rows(shares.sources, {}),
         objectives=_objectives(report, charts["objectives"]),
+        answers=_answers(report),
         figures=[(chart, columns_svg(chart)) for chart in charts.values() if chart.ordered and any(chart.counts)],
         stages=_stages(report.get("stages", [])),
         samples=_samples(shards, ledger),
@@ -240,6 +248,27 @@ def _objectives(report: Mapping[str, Any], chart: Histogram) -> list[dict[str, A
         }
         for name, one in found.items()
     ]
+
+
+def _answers(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of a build of fine-tuning rows what became of the answers; what was cut as a share of them."""
+    found = report.get("finetune")
+    if found is None:
+        return None
+    answers = found.get("answers", report.get("rows", 0))
+    lines = [
+        {"name": name, "count": count, "share": None, "bar": ""}
+        for name, count in (
+            ("answers", answers),
+            ("rows that hold them", report.get("rows", 0)),
+            ("tokens to be learnt", found.get("target_tokens", 0)),
+        )
+    ]
+    for column, told in _CUTS.items():
+        count = found.get(f"answers_with_{column}", 0)
+        share = count / max(1, answers)
+        lines.append({"name": told, "count": count, "share": share, "bar": share_svg(1 - share, gone=share)})
+    return {"task": found.get("task", ""), "lines": lines}
 
 
 def _stages(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
