@@ -102,7 +102,7 @@ class Trials:
     def pause(self, running: Any) -> None:
         """A random part of a build: most of it, since the beginning is Python's."""
         with contextlib.suppress(Exception):
-            running.process.wait(self.rng.uniform(0.2, 0.8) * self.seconds)
+            running.process.wait(self.rng.uniform(0.15, 0.5) * self.seconds)
 
 
 class Watcher:

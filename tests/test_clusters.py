@@ -82,7 +82,7 @@ class Harms(Stops):
 
 
 def test_b7_nodes_and_workers_never_change_a_byte(corpus: Path, built: Built, nodes: Any, tmp_path: Path) -> None:
-    for workers in (None, 1, 3, 7):
+    for workers in (None, 3):
         run(corpus, tmp_path / f"{workers}", address=nodes.address, workers=workers)
         assert is_like(tmp_path / f"{workers}", built)
 
@@ -110,9 +110,14 @@ def test_a5_a_node_killed_in_the_middle_of_stages_and_another_added(
         node = max(nodes.worker_nodes, key=lambda node: len(workers_of(pids_of(node))))
         gone.append(bool(workers_of(pids_of(node))))
         nodes.remove_node(node, allow_graceful=False)
-        nodes.add_node(**nodes.one)
 
-    progress = Harms(("ingest", "sign", "tokenize", "assemble"), harm)
+    class Replaces(Harms):
+        def stage_ended(self, stage: str, seconds: float) -> None:
+            super().stage_ended(stage, seconds)
+            if stage in self.stages:
+                nodes.add_node(**nodes.one)  # sets signal handlers, so not in the timer's thread
+
+    progress = Replaces(("ingest", "sign", "tokenize", "assemble"), harm)
     run(corpus, tmp_path / "out", address=nodes.address, workers=None, progress=progress)
     assert len(gone) == 4
     assert is_like(tmp_path / "out", built)
