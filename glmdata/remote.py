@@ -31,7 +31,7 @@ REQUESTS = 16
 MAX_TOLD = 300
 
 GCS_RETRY_S = 10
-"""How long Arrow's client of Google's store tries again by itself, each time that we ask it; alone it takes 15 minutes."""
+"""How long Arrow's client of Google's store tries again by itself, each time that we ask; by default for 15 minutes."""
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 _HOPELESS = {
     "NO_SUCH_BUCKET": "there is no such bucket",
