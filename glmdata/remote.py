@@ -278,8 +278,10 @@ class Remote:
         return text[:MAX_TOLD]
 
 
-_clients: dict[tuple[int, str], tuple[Any, str]] = {}
-"""By process, since clients do not live on in a fork, and by what comes before the key."""
+_SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_")
+"""How the variables begin that clients read when they are made."""
+_clients: dict[tuple[Any, ...], tuple[Any, str]] = {}
+"""By process, since clients do not live on in a fork; by what comes before the key; by the settings they read."""
 
 
 def _client(uri: str) -> tuple[Any, str]:
@@ -294,9 +296,10 @@ def _client(uri: str) -> tuple[Any, str]:
         return fs.PyFileSystem(fs.FSSpecHandler(found)), root
     place, mark, query = rest.partition("?")
     host, _, key = place.partition("/")
-    known = os.getpid(), f"{scheme}://{host}{mark}{query}"
+    before = f"{scheme}://{host}{mark}{query}"
+    known = os.getpid(), before, tuple(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
     if known not in _clients:
-        _clients[known] = _connect(scheme, known[1])
+        _clients[known] = _connect(scheme, before)
     store, root = _clients[known]
     return store, f"{root.rstrip('/')}/{urllib.parse.unquote(key)}".rstrip("/")
 

@@ -35,9 +35,9 @@ def uris(*corpora: Path, **options) -> list[str]:
 
 def test_outcome_labels_are_those_of_the_ledger():
     labels = ["kept", "quarantined", "empty", "language", "quality", "exact_duplicate", "near_duplicate", "balance"]
-    labels += ["too_short", "contaminated"]
+    labels += ["too_short", "contaminated", "tie"]
     assert [outcome.label for outcome in Outcome] == labels
-    assert [int(outcome) for outcome in Outcome] == list(range(10))
+    assert [int(outcome) for outcome in Outcome] == list(range(11))
 
 
 def test_document_schema_has_text_that_is_never_null():
