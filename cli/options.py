@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -102,8 +103,6 @@ def run_options(command: F) -> F:
 
 def need_training_packages() -> None:
     """Raise ConfigError, in one line, where PyTorch or safetensors is not installed."""
-    try:
-        import safetensors  # noqa: F401
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None
+    for name in ("torch", "safetensors"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f'{name} is not installed: pip install "glmdata[train]"')
