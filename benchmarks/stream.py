@@ -1,6 +1,8 @@
 """Streams beside their peers: samples a second, starts, resumes, memory, and whether every sample comes once.
 
     python benchmarks/stream.py --build DIR [--seconds 3] [--python NAME=PYTHON ...]
+    python benchmarks/stream.py --build DIR --memory     # peak memory of one epoch, the build 1, 4 and 16 times over
+    python benchmarks/stream.py --build DIR --consumer   # batches made ahead of a consumer that computes
 
 All read the same rows of a finished build (five matrices, context_length, sample_id), shuffled, in batches of 16 and
 64, on one core with the page cache warm:
@@ -19,6 +21,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,6 +50,20 @@ if sys.argv[2] == "resume":
     stream.load_state_dict(stream.state_dict() | {"samples_consumed": rows * 95 // 100})
 next(iter(stream))
 print(time.perf_counter() - start)
+"""
+
+PEAK = """
+import sys, torch
+from glmdata.streaming import ShardStream
+torch.set_num_threads(1)
+peak = {}
+for step, _ in enumerate(ShardStream(sys.argv[1], 64, epochs=1, prefetch=0)):
+    if step % 50 == 49:
+        for line in open("/proc/self/smaps_rollup"):
+            name, size = line.split()[:2]
+            if name in ("Anonymous:", "Pss:", "Rss:"):
+                peak[name] = max(peak.get(name, 0), int(size))
+print(*(f"{name} {size / 1e3:.0f} MB" for name, size in sorted(peak.items())))
 """
 
 WRITE = """
@@ -121,11 +138,20 @@ def main() -> None:
     parser.add_argument(
         "--python", action="append", default=[], metavar="NAME=PYTHON", help="where a peer is installed"
     )
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--memory", action="store_true", help="only memory by the size of the build")
+    only.add_argument("--consumer", action="store_true", help="only prefetch beside a consumer that computes")
     args = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     told(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
+    if args.memory:
+        memory(args.build)
+        return
+    if args.consumer:
+        consumer(args.build, args.seconds)
+        return
     for batch in BATCHES:
         speeds(args.build, batch, args.seconds)
     starts(args.build)
@@ -243,6 +269,63 @@ def hashed(parts: Iterator[Any]) -> str:
     for part in parts:
         digest.update(part.astype(np.int64).tobytes())
     return digest.hexdigest()[:16]
+
+
+def memory(build: str) -> None:
+    """Peak memory of a process that streams one epoch of builds of the same shards, 1, 4 and 16 times over."""
+    from glmdata.shards.manifest import Manifest, fingerprint_of
+
+    manifest = Manifest.load(build)
+    for times in (1, 4, 16):
+        with tempfile.TemporaryDirectory() as folder:
+            shards = []
+            (Path(folder) / "shards").mkdir()
+            for number in range(times):
+                for shard in manifest.shards:
+                    name = f"shards/{number:02d}-{Path(shard.path).name}"
+                    shutil.copy(Path(build, shard.path), Path(folder, name))
+                    shards.append(shard.model_copy(update={"path": name}))
+            fingerprint = fingerprint_of([shard.xxh3 for shard in shards])
+            larger = manifest.model_copy(update={"shards": tuple(shards), "fingerprint": fingerprint})
+            Path(folder, "manifest.json").write_text(larger.dumps(), "utf-8")
+            size = sum(shard.bytes for shard in shards)
+            told(f"shards of {size / 1e6:,.0f} MB: {run([sys.executable, '-c', PEAK, folder]).stdout.strip()}")
+
+
+def consumer(build: str, seconds: float) -> None:
+    """Batches of 64 taken by a loop that multiplies matrices for about 5 ms each, made ahead and not, by turns."""
+    import torch
+
+    from glmdata.streaming import ShardStream
+
+    matrix = torch.rand(512, 512)
+
+    def compute() -> None:
+        for _ in range(products):
+            torch.mm(matrix, matrix)
+
+    products, start = 8, time.perf_counter()
+    compute()
+    compute_s = time.perf_counter() - start
+    products = max(1, round(products * 0.005 / compute_s))
+    ways: dict[str, Iterator[Any] | None] = {
+        "computing alone": None,
+        "prefetch=0": iter(ShardStream(build, 64, prefetch=0)),
+        "prefetch=2": iter(ShardStream(build, 64, prefetch=2)),
+    }
+    best = dict.fromkeys(ways, float("inf"))
+    for turn in range(4):  # the first one warms up
+        for name, batches in ways.items():
+            start, steps = time.perf_counter(), 0
+            while time.perf_counter() - start < seconds:
+                if batches is not None:
+                    next(batches)
+                compute()
+                steps += 1
+            if turn:
+                best[name] = min(best[name], (time.perf_counter() - start) / steps)
+    for name, took in best.items():
+        told(f"consumer of 64 rows, {name}: {1e3 * took:.2f} ms a step")
 
 
 def peers(build: str, folder: Path, seconds: float, pythons: dict[str, str]) -> None:

@@ -50,12 +50,15 @@ class _Order:
 
     seed: int
     shuffle: bool
+    remask: bool
     window: "Window | None"
     first_row: int
     size: int
 
 
-def show_batch(folder: str, step: int, ranks: Ranks, seed: int, state_file: Path | None, as_json: bool) -> None:
+def show_batch(
+    folder: str, step: int, ranks: Ranks, seed: int, remask: bool, state_file: Path | None, as_json: bool
+) -> None:
     """The samples that a rank gets at a step of a stream, as ShardStream would give them."""
     from glmdata.streaming.state import read_state
 
@@ -63,18 +66,20 @@ def show_batch(folder: str, step: int, ranks: Ranks, seed: int, state_file: Path
     shards = _shards(folder)
     if state is not None:
         state.check_fits(shards)
-    order = _order(shards, state, seed)
+    order = _order(shards, state, seed, remask=remask)
     first = ranks.first(step * ranks.world * ranks.batch_size)
     found, epoch = _batch(shards, order, first, ranks.batch_size), first // order.size
     if as_json:
         place = {"step": step, **ranks.as_json(), "seed": order.seed, "shuffle": order.shuffle, "epoch": epoch}
+        place["remask"] = order.remask
         click.echo(json.dumps({**place, "samples": found}, ensure_ascii=False))
         return
     from glmdata.cli.render import make_console
 
     console = make_console()
     told = f"seed {order.seed}" if order.shuffle else "in the shards' order"
-    console.print(f"step {step}, rank {ranks.rank} of {ranks.world}, batch {ranks.batch_size}, {told}, epoch {epoch}")
+    told += f", epoch {epoch}" + (", masks anew each epoch" if order.remask else "")
+    console.print(f"step {step}, rank {ranks.rank} of {ranks.world}, batch {ranks.batch_size}, {told}")
     console.print(sample_table(console, found))
 
 
@@ -147,14 +152,22 @@ def _shards(folder: str) -> "Shards":
     return shards
 
 
-def _order(shards: "Shards", state: "StreamState | None", seed: int = 0) -> _Order:
+def _order(shards: "Shards", state: "StreamState | None", seed: int = 0, *, remask: bool = False) -> _Order:
     """As in the state, or as ShardStream would choose it for a seed."""
     from glmdata.streaming.window import default_window
 
     if state is None:
-        return _Order(seed=seed, shuffle=True, window=default_window(shards), first_row=0, size=shards.rows)
+        window = default_window(shards)
+        return _Order(seed=seed, shuffle=True, remask=remask, window=window, first_row=0, size=shards.rows)
     first, end = state.row_range(shards)
-    return _Order(seed=state.seed, shuffle=state.shuffle, window=state.window, first_row=first, size=end - first)
+    return _Order(
+        seed=state.seed,
+        shuffle=state.shuffle,
+        remask=state.remask,
+        window=state.window,
+        first_row=first,
+        size=end - first,
+    )
 
 
 def _batch(shards: "Shards", order: _Order, first: int, count: int) -> list[dict[str, Any]]:
@@ -166,8 +179,10 @@ def _batch(shards: "Shards", order: _Order, first: int, count: int) -> list[dict
 
     positions = np.arange(first, first + count)
     rows = rows_at(positions, seed=order.seed, size=order.size, shuffle=order.shuffle, window=order.window)
+    epochs = positions // order.size if order.remask else np.zeros_like(positions)
     reader = SampleReader(shards)
-    return [summarise(reader.read(number)) for number in (rows + order.first_row).tolist()]
+    numbers = (rows + order.first_row).tolist()
+    return [summarise(reader.read(*at)) for at in zip(numbers, epochs.tolist(), strict=True)]
 
 
 def summarise(sample: "Sample") -> dict[str, Any]:
@@ -179,6 +194,7 @@ def summarise(sample: "Sample") -> dict[str, Any]:
         "language": sample.language,
         "length": sample.length,
         "context_length": sample.context_length,
+        "spans": sample.restored.spans.tolist(),
         "text": sample.text,
     }
 

@@ -1,7 +1,6 @@
 """`glmdata build`."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,7 +24,7 @@ MUCH_PADDING = 0.25
 
 @click.command("build", no_args_is_help=True)
 @corpus_option
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of the build.")
+@click.option("--out", required=True, metavar="DIR", help="Folder of the build, or s3://bucket/prefix.")
 @recipe_option
 @click.option(
     "--tokenizer",
@@ -47,7 +46,7 @@ MUCH_PADDING = 0.25
 @json_option
 def command(
     corpora: tuple[str, ...],
-    out: Path,
+    out: str,
     recipe: str,
     tokenizer: str | None,
     against: tuple[str, ...],
@@ -86,14 +85,14 @@ def command(
     finally:
         progress.close()
     if as_json:
-        click.echo(json.dumps(_summary(built.folder, built.manifest, built.report, built.already_there)))
+        click.echo(json.dumps(_summary(built.out, built.manifest, built.report, built.already_there)))
     else:
-        _print(built.folder, built.manifest, built.report, built.already_there)
+        _print(built.out, built.manifest, built.report, built.already_there)
 
 
-def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> dict[str, Any]:
+def _summary(folder: str, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> dict[str, Any]:
     return {
-        "out": str(folder),
+        "out": folder,
         "fingerprint": manifest["fingerprint"],
         "shards": len(manifest["shards"]),
         "rows": report["rows"],
@@ -110,7 +109,7 @@ def _summary(folder: Path, manifest: dict[str, Any], report: dict[str, Any], alr
     }
 
 
-def _print(folder: Path, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> None:
+def _print(folder: str, manifest: dict[str, Any], report: dict[str, Any], already_there: bool) -> None:
     click.echo(f"{report['records_in']:,} records: {describe_outcomes(report['outcomes'])}")
     cleaning = report.get("cleaning") or {}
     if cleaning.get("documents_cut"):
@@ -145,6 +144,8 @@ def _repeated(report: dict[str, Any], code: str) -> str:
 
 def warnings(report: dict[str, Any]) -> list[str]:
     """What a user may not have wanted."""
+    from glmdata.recipe import CHOICE_TASKS
+
     found = []
     outcomes = report["outcomes"]
     given, kept = outcomes.get("balance", 0), outcomes.get("kept", 0)
@@ -156,7 +157,7 @@ def warnings(report: dict[str, Any]) -> list[str]:
             f"{report['tokens'][scarce]:,} tokens (balance.languages, balance.strategy=upsample or off)"
         )
     if report["padding"] > MUCH_PADDING and "finetune" in report:
-        packed = "" if report["finetune"]["task"] == "cloze" else "packing=segments with finetune.cls=true, or "
+        packed = "" if report["finetune"]["task"] in CHOICE_TASKS else "packing=segments with finetune.cls=true, or "
         found.append(f"{report['padding']:.0%} of the rows is padding: {packed}a smaller sequence_length has less")
     elif report["padding"] > MUCH_PADDING:
         found.append(

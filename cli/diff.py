@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glmdata.cli.options import json_option
+from glmdata.remote import without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,7 +88,9 @@ def _show(found: "Comparison", left: str, right: str) -> None:
     console = make_console()
     head = Table.grid(padding=(0, 3))
     for name, folder, fingerprint, rows in zip("AB", (left, right), found.fingerprints, found.rows, strict=True):
-        head.add_row(Text(name, "bold"), Text(str(folder)), Text(fingerprint), Text(counted(rows, "sample")))
+        head.add_row(
+            Text(name, "bold"), Text(without_secrets(folder)), Text(fingerprint), Text(counted(rows, "sample"))
+        )
     console.print(head)
     console.print()
     if found.same:

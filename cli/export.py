@@ -5,20 +5,36 @@ from pathlib import Path
 
 import click
 
+from glmdata.cli.options import ORIGINALS, json_option, need_training_packages
+
 __all__ = ["command"]
 
 
 @click.command("export", no_args_is_help=True)
 @click.argument("folder", metavar="DIR")
-@click.option("--to", "form", required=True, type=click.Choice(["parquet", "jsonl", "megatron"]), help="The format.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="OUT", help="A new folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    type=click.Choice(["parquet", "jsonl", "megatron", "model", *ORIGINALS]),
+    help="The format.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="OUT", help="A new folder; of a model, a new file."
+)
+@json_option
 def command(folder: str, form: str, out: Path, as_json: bool) -> None:
-    """Write a finished build, by folder or URI, in a format that other tools read.
+    """Write a finished build, by folder or URI, or a trained model in a format that other tools read.
 
-    parquet: the columns of the shards. jsonl: a line a row, its text with the spans marked, ids and decoded. megatron:
-    an indexed dataset (text.bin, text.idx) of the texts before masking.
+    Of a build, parquet: the columns of the shards. jsonl: a line a row, its text with the spans marked, ids and
+    decoded. megatron: an indexed dataset (text.bin, text.idx) of the texts before masking.
+
+    Of a checkpoint, thudm-glm and chatglm-6b: the state dict that the original's code loads, in a file
+    .safetensors, .pt or .bin. `glmdata convert` is the way back. model: a checkpoint of its own, LoRA merged into it.
     """
+    if form == "model" or form in ORIGINALS:
+        _export_model(Path(folder), form, out, as_json=as_json)
+        return
     from glmdata.shards.export import export
 
     done = export(folder, form, out)
@@ -31,3 +47,22 @@ def command(folder: str, form: str, out: Path, as_json: bool) -> None:
 
     more = "" if done.sequences == done.rows else f", {done.sequences:,} sequences"
     click.echo(f"{out}: {counted(done.rows, 'row')}{more} in {counted(len(done.files), 'file')}, {size / 1e6:,.1f} MB")
+
+
+def _export_model(folder: Path, form: str, out: Path, *, as_json: bool) -> None:
+    need_training_packages()
+    from glmdata.model.checkpoint import load_pretrained, save_pretrained
+    from glmdata.model.reference import save_reference_file
+    from glmdata.training.checkpoint import newest_checkpoint
+
+    model, tokenizer = load_pretrained(newest_checkpoint(folder))
+    if form == "model":
+        save_pretrained(model, out, tokenizer)
+        size = sum(path.stat().st_size for path in out.iterdir())
+    else:
+        size = save_reference_file(model, ORIGINALS[form], out)
+    if as_json:
+        found = {"out": str(out), "format": form, "parameters": model.num_parameters(), "bytes": size}
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"{out}: {form}, {model.num_parameters():,} parameters, {size / 1e6:,.1f} MB")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glmdata.cli.options import json_option
-from glmdata.errors import ConfigError, InputError
+from glmdata.cli.options import json_option, need_training_packages
+from glmdata.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +39,7 @@ __all__ = ["command"]
     default=None,
     help="Whether [CLS] and eos stand around a prompt. Default: yes, in chats no.",
 )
+@click.option("--base", type=click.Path(path_type=Path), metavar="DIR", help="An adapter's model, if it was moved.")
 @click.option("--tokenizer", type=click.Path(path_type=Path), metavar="FILE.model", help="If DIR has none.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Of each blank.")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0: the likeliest; above 0: drawn.")
@@ -58,6 +59,7 @@ def command(
     prompts: tuple[str, ...],
     chat: bool,
     cls: bool | None,
+    base: Path | None,
     tokenizer: Path | None,
     quantize: str | None,
     device: str,
@@ -66,20 +68,17 @@ def command(
 ) -> None:
     """Fill the blanks of prompts with a trained model, from left to right.
 
-    DIR is a checkpoint: model.safetensors, config.json, tokenizer.model.
+    DIR is a checkpoint (model.safetensors, config.json, tokenizer.model), or a run, whose newest one is taken. That
+    of an adapter is read together with its model.
     """
     if chat == bool(prompts):
         raise click.UsageError("give --prompt TEXT or --chat")
-    try:
-        import safetensors  # noqa: F401
-
-        from glmdata.model.decoding import Decoding
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{error.name} is not installed: pip install "glmdata[train]"') from None
+    need_training_packages()
+    from glmdata.model.decoding import Decoding
 
     settings["num_beams"] = settings.pop("beams")
     decoding = Decoding(**settings)
-    model, pieces = _load(checkpoint, tokenizer, quantize, device)
+    model, pieces = _load(checkpoint, base, tokenizer, quantize, device)
     if chat:
         _chat(model, pieces, decoding, cls=bool(cls), as_json=as_json)
         return
@@ -87,12 +86,16 @@ def command(
     _fill(model, pieces, texts, decoding, cls=cls is not False, as_json=as_json)
 
 
-def _load(folder: Path, tokenizer: Path | None, bits: str | None, device: str) -> "tuple[GLM, Tokenizer]":
+def _load(
+    run: Path, base: Path | None, tokenizer: Path | None, bits: str | None, device: str
+) -> "tuple[GLM, Tokenizer]":
     from glmdata.model.checkpoint import load_pretrained
     from glmdata.model.quantize import quantize_model
     from glmdata.tokenization import Tokenizer
+    from glmdata.training.checkpoint import newest_checkpoint
 
-    model, found = load_pretrained(folder, device=device)
+    folder = newest_checkpoint(run)
+    model, found = load_pretrained(folder, device=device, base=base)
     found = found if tokenizer is None else Tokenizer.load(tokenizer)
     if found is None:
         raise InputError(f"{folder}: no tokenizer.model; give the model's with --tokenizer")

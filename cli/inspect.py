@@ -78,6 +78,7 @@ __all__ = ["command"]
     type=click.IntRange(0, (1 << 63) - 1),
     help="With --at: of the order. With --random: which samples. Default: 0.",
 )
+@click.option("--remask", is_flag=True, help="With --at: of a stream with remask, whose masks are new each epoch.")
 @json_option
 def command(
     folder: str,
@@ -93,6 +94,7 @@ def command(
     world: int,
     batch_size: int,
     seed: int | None,
+    remask: bool,
     as_json: bool,
 ) -> None:
     """Look into a finished build, by folder or URI (s3://, gs://, ...).
@@ -109,6 +111,8 @@ def command(
         raise click.UsageError("--rank, --world and --batch-size go with --at and --state")
     if seed is not None and state_file is not None:
         raise click.UsageError("give --seed or --state, which has a seed of its own")
+    if remask and (step is None or state_file is not None):
+        raise click.UsageError("--remask goes with --at; a --state knows by itself")
     if seed is not None and step is None and count is None:
         raise click.UsageError("--seed goes with --at and --random")
     if verify_:
@@ -133,7 +137,7 @@ def command(
         from glmdata.cli.batch import Ranks, show_batch
 
         ranks = Ranks(rank=rank, world=world, batch_size=batch_size)
-        show_batch(folder, step, ranks, seed or 0, state_file, as_json)
+        show_batch(folder, step, ranks, seed or 0, remask, state_file, as_json)
     elif state_file is not None:
         from glmdata.cli.batch import Ranks, show_state
 

@@ -22,11 +22,15 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "build": "Build training shards from raw text files.",
+    "convert": "Make a checkpoint of an original's weights: THUDM/GLM, ChatGLM-6B.",
     "dedupe": "Make an index of what a corpus holds, for later builds.",
     "diff": "Show in what two finished builds differ.",
-    "export": "Write a build as Parquet, JSON lines or a Megatron dataset.",
+    "evaluate": "Loss and perplexity of a model on a build, by objective and language.",
+    "export": "Write a build as Parquet, JSON lines or a Megatron dataset, or a model for the original's code.",
+    "finetune": "Finetune a trained model on rows of answers.",
     "generate": "Fill the blanks of a prompt, continue a text, or chat.",
     "inspect": "Look into a finished build: figures, samples, histograms, verification.",
+    "quantize": "Make a checkpoint with int8 or int4 weights; its memory and perplexity before and after.",
     "recipe": "Print a recipe with all its settings.",
     "report": "Make report.html of a finished build.",
     "tokenizer": "Train a tokenizer, or look into one.",

@@ -66,6 +66,7 @@ def describe_outcomes(outcomes: Mapping[str, int]) -> str:
         "too_short": "too short once cut",
         "balance": "left out by the balance",
         "language": "in other languages",
+        "tie": "with two equal answers",
         "empty": "empty",
     }
     for name, text in names.items():

@@ -193,8 +193,9 @@ def _show(reader: "SampleReader", sample: "Sample", places: dict[bytes, tuple[st
         console.print()
         _print_arrows(console, part)
         _print_tokens(console, reader, part, all_tokens)
+    marks = ("chosen", "rejected") if sample.objective == "preference" else ("answer", "choice")
     for place, choice in enumerate(sample.choices):
-        mark = "answer" if place == sample.label else "choice"
+        mark = marks[place != sample.label]
         console.print(Text(f"{mark} {place}: {visible(choice)}"))
     _print_attention(console, sample)
 

@@ -1,7 +1,6 @@
 """The story of one document as a person reads it: its stages in order, where it left, and the texts behind it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +24,7 @@ _LEFT_AT = {
     "too_short": "cleaning",
     "contaminated": "cleaning",
     "balance": "balance",
+    "tie": "rows",
 }
 """Stage at which each outcome leaves; others leave at a stage of their own name."""
 CUT = "cut: "
@@ -32,7 +32,7 @@ CUT = "cut: "
 _VARIANTS = {"hans": "simplified", "hant": "traditional"}
 
 
-def show_story(folder: Path, story: Story) -> None:
+def show_story(folder: str, story: Story) -> None:
     """Print everything."""
     console = make_console()
     entry = story.entry

@@ -1,7 +1,6 @@
 """`glmdata why`."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,7 @@ __all__ = ["command"]
 
 
 @click.command("why", no_args_is_help=True)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", metavar="DIR")
 @click.argument("name", metavar="DOCUMENT_ID|URI:RECORD")
 @click.option(
     "--corpus",
@@ -24,7 +23,7 @@ __all__ = ["command"]
     help="Where the corpus lies now, as given to build; by default where it was built from. Repeat it for each.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, texts and differences whole.")
-def command(folder: Path, name: str, corpora: tuple[str, ...], as_json: bool) -> None:
+def command(folder: str, name: str, corpora: tuple[str, ...], as_json: bool) -> None:
     """Show what happened to one document of a build, stage by stage.
 
     The document is named by its id (32 hex digits, or a beginning of 6 or more that no other has), or by its file and
@@ -32,6 +31,7 @@ def command(folder: Path, name: str, corpora: tuple[str, ...], as_json: bool) ->
     Of a duplicate its survivor is shown, how alike the two are, and both texts side by side.
     """
     from glmdata.pipelines.folder import BuildFolder
+    from glmdata.remote import without_secrets
     from glmdata.story import tell
 
     known = BuildFolder(folder)
@@ -43,7 +43,7 @@ def command(folder: Path, name: str, corpora: tuple[str, ...], as_json: bool) ->
         return
     from glmdata.cli.story import show_story
 
-    show_story(folder, story)
+    show_story(without_secrets(folder), story)
 
 
 def _as_object(story: "Story") -> dict[str, Any]:

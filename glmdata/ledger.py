@@ -32,6 +32,7 @@ ID_DIGITS = 2 * DOCUMENT_ID_BYTES
 UNPRINTED = re.compile("[\x00-\x1f\x7f\udc80-\udcff]")
 """What a uri never holds: a name with it is one of a file, as a shell completes it."""
 MAX_NAMES = 2000
+TABLE_ROWS = 1 << 15
 """Names looked at for the nearest, on each side of where the wanted one would stand."""
 
 
@@ -106,9 +107,9 @@ class Ledger:
         return found
 
     def tables(self, columns: list[str], condition: pc.Expression | None = None) -> Iterator[pa.Table]:
-        """Some columns of the rows that fulfil a condition, a file at a time."""
+        """Some columns of the rows that fulfil a condition, a few thousand at a time."""
         for part in self._parts("ledger"):
-            yield part.to_table(columns, filter=condition)
+            yield from part.tables(columns, condition)
 
     def repeating(self, survivor_id: bytes, build: str | None, limit: int) -> tuple[int, list[Entry]]:
         """How many documents left as duplicates of this one, of an earlier build if it is named; the first of them."""
@@ -207,6 +208,13 @@ class _Part:
 
     def to_table(self, columns: list[str], **options: Any) -> pa.Table:
         return self._tell(self._dataset.to_table, columns=columns, **options)
+
+    def tables(self, columns: list[str], condition: pc.Expression | None) -> Iterator[pa.Table]:
+        """As `to_table`, in pieces; no more than two of them are in memory."""
+        options = {"batch_size": TABLE_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
+        batches = self._tell(self._dataset.to_batches, columns=columns, filter=condition, **options)
+        while (batch := self._tell(next, batches, None)) is not None:
+            yield pa.Table.from_batches([batch])
 
     def to_batches(self, **options: Any) -> list[pa.RecordBatch]:
         return self._tell(lambda: list(self._dataset.to_batches(**options)))

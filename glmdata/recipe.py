@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from glmdata.errors import ConfigError
 from glmdata.recipe_sections import (
+    CHOICE_TASKS,
     BalanceSettings,
     CorpusSettings,
     DecontaminationSettings,
@@ -34,6 +35,7 @@ from glmdata.recipe_sections import (
 )
 
 __all__ = [
+    "CHOICE_TASKS",
     "BalanceSettings",
     "CorpusSettings",
     "DecontaminationSettings",
@@ -59,7 +61,8 @@ __all__ = [
 
 S = TypeVar("S", bound=Section)
 
-MAX_RECIPE_BYTES = 1 << 20
+MAX_RECIPE_BYTES = 1 << 16
+"""The default with all its comments has 11 kB. PyYAML reads some 60 kB a second, so more would be a way to hang."""
 
 
 class Recipe(Section):
@@ -107,7 +110,7 @@ class Recipe(Section):
         settings, spans = self.finetune, self.spans
         if settings.task == "none":
             return self
-        if self.packing == "segments" and (settings.task == "cloze" or not settings.cls):
+        if self.packing == "segments" and (settings.task in CHOICE_TASKS or not settings.cls):
             raise ValueError(
                 "packing segments begins each answer's context with cls, and choices have a row of their own"
             )

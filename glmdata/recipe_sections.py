@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "CHOICE_TASKS",
     "BalanceSettings",
     "CorpusSettings",
     "DecontaminationSettings",
@@ -26,6 +27,9 @@ __all__ = [
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+
+CHOICE_TASKS = ("cloze", "preference")
+"""Values of finetune.task whose rows have several answers beside them."""
 
 
 class Section(BaseModel):
@@ -45,6 +49,11 @@ class CorpusSettings(Section):
     """What a document of a .txt file is: what stands between blank lines, a line, or the whole file."""
     max_record_bytes: int = Field(32 << 20, ge=1024, le=1 << 30)
     """A longer line or paragraph is quarantined; bounds the memory of a worker."""
+    max_expansion: int = Field(500, ge=10, le=1 << 20)
+    """A compressed file, or row group of parquet, that expands to more than so many times its size is read no further,
+    once it is past 256 MiB: a decompression bomb. Text is seldom past 20; gzip ends near 1,030, zstd near 32,000."""
+    max_expanded_bytes: int = Field(1 << 38, ge=1 << 20, le=1 << 50)
+    """Nor is a compressed file that expands to more than this, 256 GiB."""
     split_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
     """Plain files are cut about here, at record boundaries, so that several workers share a big file."""
     partition_bytes: int = Field(8 << 20, ge=1 << 16, le=1 << 30)
@@ -249,11 +258,25 @@ class SpanSettings(Section):
 class FinetuneSettings(Section):
     """Rows of fine-tuning: contexts and their answers, read from records, instead of masked text."""
 
-    task: Literal["none", "sft", "cloze", "seq2seq"] = "none"
+    task: Literal["none", "sft", "cloze", "seq2seq", "preference"] = "none"
     """none: pre-training. sft: dialogues, a row for each response. seq2seq: a source and its target. cloze: a text with
-    a [MASK], the choices for it and which of them is right."""
+    a [MASK], the choices for it and which of them is right. preference: a dialogue with two last responses, of which
+    one was preferred."""
     fields: dict[
-        Literal["messages", "prompt", "input", "response", "history", "system", "source", "target", "choices", "label"],
+        Literal[
+            "messages",
+            "prompt",
+            "input",
+            "response",
+            "history",
+            "system",
+            "source",
+            "target",
+            "choices",
+            "label",
+            "chosen",
+            "rejected",
+        ],
         Annotated[str, Field(min_length=1)],
     ] = Field(default_factory=dict)
     """Fields of the records by what they hold, as in {prompt: question, response: answer}; without any, the names in
@@ -265,10 +288,10 @@ class FinetuneSettings(Section):
     """cloze: the choices, by the label that stands for each, as in {"0": " No", "1": " Yes"}; without, records bring
     choices of their own."""
     first_template: str = "{prompt}"
-    """sft: a prompt without history. ChatGLM-6B takes it as it is."""
+    """sft and preference: a prompt without history. ChatGLM-6B takes it as it is."""
     round_template: str = "[Round {round}]\n问：{prompt}\n答："
-    """sft: a prompt with history; earlier rounds are the same, each with its response and a line end behind it. {round}
-    counts from 0 (ChatGLM-6B)."""
+    """sft and preference: a prompt with history; earlier rounds are the same, each with its response and a line end
+    behind it. {round} counts from 0 (ChatGLM-6B)."""
     responses: Literal["all", "last"] = "all"
     """sft: the responses of a list of messages that get a row each; of a prompt with a `history` the last one does."""
     cls: bool = True

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from glmdata.infilling.restore import Restored, restore
 from glmdata.infilling.segments import split_segments, token_segments, visible_keys, whole_segments
 from glmdata.infilling.style import Style
+from glmdata.shards.compact import matrices
 from glmdata.shards.reader import Shards
 from glmdata.shards.schema import OBJECTIVES
 from glmdata.tokenization import Tokenizer
@@ -95,9 +96,14 @@ class SampleReader:
         """One token: a piece, or the text of a special one."""
         return self._spelled.get(token) or self.tokenizer.piece(token)
 
-    def read(self, number: int) -> Sample:
-        """The row with that number, in the shards' order. Raises as Shards.row."""
+    def read(self, number: int, epoch: int = 0) -> Sample:
+        """The row with that number, in the shards' order, masked as ShardStream's `remask` does for an epoch.
+
+        Raises as Shards.row, and ShardError where a row has no masks to be drawn anew.
+        """
         row, style = self.shards.row(number), self.shards.style
+        if epoch:
+            row |= self._masked_anew(number, epoch)
         restored = restore(row, style)
         parts, start = [], 0
         for columns in split_segments(row, style):
@@ -118,6 +124,16 @@ class SampleReader:
             label=int(row.get("label", 0)),
             row=row,
         )
+
+    def _masked_anew(self, number: int, epoch: int) -> dict[str, Any]:
+        """The columns of a row that depend on its masks."""
+        from glmdata.infilling.remask import mask_again
+
+        shards, epochs = self.shards, np.array([epoch], np.int64)
+        rows = shards.unmasked(np.array([number]), sentence_ends=True)
+        mask_again(rows, epochs, shards.rules, shards.style, shards.manifest.seed)
+        made = matrices(rows, shards.style, shards.manifest.seed, epochs)
+        return {name: values[0] for name, values in made.items()}
 
     def _choices(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         if "label" not in row:

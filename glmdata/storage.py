@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import mmap
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,8 +11,23 @@ import xxhash
 
 from glmdata.errors import BuildExistsError, StorageError
 
-__all__ = ["absolute", "file_digest", "storage_errors", "sync_file", "sync_folder", "whole_folder", "write_whole"]
+__all__ = [
+    "PLACE",
+    "absolute",
+    "file_digest",
+    "storage_errors",
+    "sync_file",
+    "sync_folder",
+    "whole_file",
+    "whole_folder",
+    "write_whole",
+]
 
+PLACE = {"place": True}
+"""Metadata of a dataclass field that says where something lies, which changes nothing of what is made of it."""
+
+DIGEST_BYTES = 1 << 18
+"""Read at a time: fits the processor's cache."""
 _ADVICE = {
     errno.ENOSPC: "no space is left on the device; make room and run the same command again, finished work is kept",
     errno.EDQUOT: "the disk quota is used up; make room and run the same command again, finished work is kept",
@@ -55,13 +69,17 @@ def absolute(place: str) -> str:
 
 
 def file_digest(path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Size in bytes and xxh3-64 in hex of a file's content."""
-    with Path(path).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            return 0, xxhash.xxh3_64_hexdigest(b"")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return size, xxhash.xxh3_64_hexdigest(data)
+    """Size in bytes and xxh3-64 in hex of a file's content.
+
+    Read, not mapped: a mapped file that is cut short meanwhile kills the process, and its pages count as memory.
+    """
+    digest, size = xxhash.xxh3_64(), 0
+    room = memoryview(bytearray(DIGEST_BYTES))
+    with Path(path).open("rb", buffering=0) as file:
+        while count := file.readinto(room):
+            digest.update(room[:count])
+            size += count
+    return size, digest.hexdigest()
 
 
 def sync_file(path: str | os.PathLike[str]) -> None:
@@ -93,6 +111,26 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A new file that is there whole or not at all: it is written at the path given, then it is renamed.
+
+    Raises as `whole_folder`.
+    """
+    with storage_errors("writing"):
+        if path.exists():
+            raise BuildExistsError(f"{path}: exists already; choose another file, or remove it first")
+        beside = path.with_name(f".{path.name}.new")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            sync_file(beside)
+            beside.rename(path)
+            sync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from glmdata.corpus.records import readable
 from glmdata.errors import ShardError, StorageError
 from glmdata.ledger import Entry, Ledger, Refusal
 from glmdata.recipe import DedupeSettings, Recipe
+from glmdata.remote import without_secrets
 from glmdata.shards.holding import rows_holding
 from glmdata.text.normalization import normalizer
 
@@ -90,7 +91,7 @@ class Corpus:
             self._note(f"the text of {entry.place} is not shown: {error}")
             return None
         if text is None:
-            self._note(f"the text of {entry.place} is not shown: {file.path} holds no such record any more")
+            self._note(f"the text of {entry.place} is not shown: {file.shown} holds no such record any more")
         return text
 
     def raw(self, entry: Entry, refusal: Refusal) -> bytes | None:
@@ -109,19 +110,17 @@ class Corpus:
             return None
         file = find_file(self._roots, uri)
         if file is None:
-            self._note(
-                f"no text of {uri} is shown: it is not in {', '.join(self._roots)}; say with --corpus where the corpus "
-                "lies now"
-            )
+            roots = ", ".join(map(without_secrets, self._roots))
+            self._note(f"no text of {uri} is shown: it is not in {roots}; say with --corpus where the corpus lies now")
             return None
         size, changed = self._inputs.get(uri, (file.size, None))
         if file.size != size:
             self._note(
-                f"no text of {uri} is shown: {file.path} has {file.size:,} bytes and had {size:,} when it was built"
+                f"no text of {uri} is shown: {file.shown} has {file.size:,} bytes and had {size:,} when it was built"
             )
             return None
         if changed is not None and changed != file.mtime_ns:
-            self._note(f"{file.path} was written to after the build: its texts may be others than those compared")
+            self._note(f"{file.shown} was written to after the build: its texts may be others than those compared")
         return file
 
     def _note(self, note: str) -> None:

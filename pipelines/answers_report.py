@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from glmdata.corpus.documents import Outcome
+from glmdata.corpus.examples import parse_example
 from glmdata.pipelines.encode import CUTS
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import Partition, read_columns, read_documents
@@ -70,6 +72,9 @@ def _partition_ledger(partition: Partition, documents: pa.RecordBatch, told: pa.
             strict=True,
         )
     ]
+    for place in np.flatnonzero(told["outcome"].to_numpy() == Outcome.TIE).tolist():
+        chosen, rejected = parse_example(documents["text"][place].as_py()).choices
+        details[place] = f"chosen and rejected are the same{'' if chosen == rejected else ' up to where they are cut'}"
     rows = documents.num_rows
     columns = {
         "document_id": told["document_id"],

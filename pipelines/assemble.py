@@ -19,7 +19,7 @@ from glmdata.infilling.windows import Rows, fill_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import read_columns
 from glmdata.pipelines.streams import Plan, Stretch, stretch_of
-from glmdata.recipe import ObjectiveWeights, Recipe, ShardSettings, SpanSettings
+from glmdata.recipe import CHOICE_TASKS, ObjectiveWeights, Recipe, ShardSettings, SpanSettings
 from glmdata.shards.compact import compact_batch
 from glmdata.shards.schema import OBJECTIVES, SEGMENT_COLUMNS, make_batch, shard_schema
 from glmdata.shards.writer import write_shard
@@ -122,7 +122,7 @@ def cut_into_shards(engine: Engine, assembled: Sequence[Result], vocabulary_size
             vocabulary_size=vocabulary_size,
             segments=recipe.packing == "segments",
             settings=recipe.shards,
-            choices=recipe.finetune.task == "cloze",
+            choices=recipe.finetune.task in CHOICE_TASKS,
         )
         token_bytes = 9 if recipe.shards.layout == "materialised" else 2
         weight = sum(stop - start for _, start, stop in pieces) * recipe.sequence_length * token_bytes

@@ -163,7 +163,7 @@ def _within(
     if arguments.settings.unit == "token":
         counted = np.arange(1, stream.lengths[document] + 1)
     else:
-        tokenizer = loaded_tokenizer(attempt.input(arguments.tokenizer), arguments.tokenizer.xxh3)
+        tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
         ids = columns["tokens"][row].values.to_numpy()
         counted = character_ends(tokenizer, ids, int(stream.characters[document]))
     most = int(np.searchsorted(counted, quota, "right"))

@@ -11,8 +11,8 @@ from typing import Any
 
 from glmdata.balance import require_languages
 from glmdata.corpus.benchmarks import Benchmark, find_benchmarks
-from glmdata.corpus.files import Listing, find_files
-from glmdata.errors import ConfigError, InputError
+from glmdata.corpus.files import InputFile, Listing, find_files
+from glmdata.errors import ConfigError, InputError, ShardCorruptError
 from glmdata.pipelines.against import Earlier, open_earlier
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import balance
@@ -30,8 +30,9 @@ from glmdata.pipelines.report import build_report, write_ledger
 from glmdata.pipelines.scheduling import Executor
 from glmdata.pipelines.tokenize import tokenize, tokenizer_file, trained_tokenizer
 from glmdata.recipe import Recipe
+from glmdata.remote import is_remote, without_secrets
 from glmdata.shards.manifest import FileEntry, Manifest, ShardEntry, TokenizerEntry, fingerprint_of
-from glmdata.storage import absolute, storage_errors, write_whole
+from glmdata.storage import absolute
 from glmdata.tokenization import SpecialTokens, Tokenizer
 from glmdata.versions import versions
 
@@ -46,15 +47,21 @@ MAX_HINTS = 3
 class Built:
     """A finished build."""
 
-    folder: Path
+    out: str
+    """Its path, or its URI as it may be shown."""
     manifest: dict[str, Any]
     report: dict[str, Any]
     already_there: bool
 
+    @property
+    def folder(self) -> Path:
+        """Its path, of a build on this machine."""
+        return Path(self.out)
+
 
 def build(
     corpora: Sequence[str],
-    out: Path,
+    out: str | Path,
     recipe: Recipe,
     *,
     make_executor: Callable[[int], Executor],
@@ -68,8 +75,10 @@ def build(
     `make_executor` is called with the bytes of the input, and only if there is work to do.
     Raises GlmdataError of the kind that fits; whatever happens, `out` holds a whole build or none.
     """
-    if not str(out).isprintable():
-        raise ConfigError(f"--out {str(out)!r}: give a folder whose name is printable UTF-8")
+    place = absolute(str(out))
+    shown = without_secrets(str(out))
+    if not shown.isprintable():
+        raise ConfigError(f"--out {shown!r}: give a folder whose name is printable UTF-8")
     if recipe.finetune.task != "none" and not tokenizer_path:
         raise ConfigError("fine-tuning goes on with a model: give its tokenizer with --tokenizer FILE.model")
     if recipe.finetune.task != "none" and against:
@@ -78,10 +87,10 @@ def build(
     earlier = open_earlier(against, recipe.dedupe)
     benchmarks = find_benchmarks(recipe.decontamination.benchmarks)
     roots = [absolute(corpus) for corpus in corpora]
-    listing = find_files(roots, exclude=[str(out)])
+    listing = find_files(roots, exclude=[place])
     if not listing.files:
-        raise InputError(_nothing_found(corpora, out, listing))
-    folder = BuildFolder(Path(absolute(str(out))))
+        raise InputError(_nothing_found(roots, place, listing))
+    folder = BuildFolder(place)
     with folder.locked(progress.message):
         if fresh:
             folder.clear()
@@ -92,20 +101,19 @@ def build(
         if folder.finished():
             folder.remove_work()
             folder.check_sizes()
-            if not (folder.path / PAGE_NAME).exists():  # stopped on its last step, or built by a version without it
+            if not folder.place.sizes([PAGE_NAME]):  # stopped on its last step, or built by a version without it
                 _write_page(folder)
-            return Built(
-                folder=out, manifest=_read(out / "manifest.json"), report=_read(out / "report.json"), already_there=True
-            )
+            manifest, report = (_read_json(folder, name) for name in ("manifest.json", "report.json"))
+            return Built(out=shown, manifest=manifest, report=report, already_there=True)
         size = sum(file.size for file in listing.files)
         executor = make_executor(size)
         compilation = Compilation(default_workers()) if executor.on_this_machine else None
         try:
             progress.message(f"{describe_files(listing)}; {executor.name}")
-            engine = Engine(folder.work, executor, progress, compilation)
+            engine = Engine(folder.work, executor, progress, compilation, folder.check)
             given = absolute(tokenizer_path) if tokenizer_path else None
-            made = _run(engine, folder, listing, benchmarks, recipe, tokenizer, given, earlier)
-            return replace(made, folder=out)
+            made = _run(engine, folder, listing, roots, benchmarks, recipe, tokenizer, given, earlier)
+            return replace(made, out=shown)
         finally:
             if compilation:
                 compilation.stop()
@@ -116,6 +124,7 @@ def _run(
     engine: Engine,
     folder: BuildFolder,
     listing: Listing,
+    roots: Sequence[str],
     benchmarks: Sequence[Benchmark],
     recipe: Recipe,
     tokenizer: Tokenizer | None,
@@ -123,10 +132,9 @@ def _run(
     earlier: Earlier,
 ) -> Built:
     if recipe.finetune.task != "none" and tokenizer is not None and tokenizer_path is not None:
-        return _run_finetune(engine, folder, listing, recipe, tokenizer, tokenizer_path)
+        return _run_finetune(engine, folder, listing, roots, recipe, tokenizer, tokenizer_path)
     index = index_benchmarks(engine, benchmarks, recipe)
-    partitions = ingest(engine, listing.files, recipe)
-    _check_unchanged(listing)
+    partitions = _read_corpus(engine, folder, listing, roots, recipe)
     hints = _hints(listing, partitions, recipe) + _idle_weights(listing, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)
     if deduplicated.held:
@@ -155,23 +163,23 @@ def _run(
         engine, plan, assembled, ledgers, recipe.sequence_length, listing.ignored, hints, cleaned.figures
     )
     entry = _tokenizer_entry(tokenizer, special)
-    return _publish(engine, folder, recipe, entry, model, plan.languages, shards, ledgers, report)
+    return _publish(folder, recipe, entry, model, plan.languages, shards, ledgers, report)
 
 
 def _run_finetune(
     engine: Engine,
     folder: BuildFolder,
     listing: Listing,
+    roots: Sequence[str],
     recipe: Recipe,
     tokenizer: Tokenizer,
     tokenizer_path: str,
 ) -> Built:
-    partitions = ingest(engine, listing.files, recipe)
-    _check_unchanged(listing)
+    partitions = _read_corpus(engine, folder, listing, roots, recipe)
     model = tokenizer_file(engine, tokenizer, tokenizer_path)
     made = finetune(engine, partitions, tokenizer, model, recipe, listing.ignored)
     entry = _tokenizer_entry(tokenizer, tokenizer.special)
-    return _publish(engine, folder, recipe, entry, model, made.languages, made.shards, made.ledgers, made.report)
+    return _publish(folder, recipe, entry, model, made.languages, made.shards, made.ledgers, made.report)
 
 
 def _tokenizer_entry(tokenizer: Tokenizer, special: SpecialTokens) -> TokenizerEntry:
@@ -184,7 +192,6 @@ def _tokenizer_entry(tokenizer: Tokenizer, special: SpecialTokens) -> TokenizerE
 
 
 def _publish(
-    engine: Engine,
     folder: BuildFolder,
     recipe: Recipe,
     tokenizer: TokenizerEntry,
@@ -195,11 +202,10 @@ def _publish(
     report: dict[str, Any],
 ) -> Built:
     listed: list[ShardEntry] = []
-    files: dict[str, FileEntry] = {}
+    published: dict[str, FileRef] = {}
     for number, shard in enumerate(shards):
         name = f"shards/part-{number:05d}-of-{len(shards):05d}.arrow"
-        file = shard.files["shard.arrow"]
-        folder.publish(engine.path(file), name)
+        file = published[name] = shard.files["shard.arrow"]
         batches = tuple(shard.counts["record_batches"])
         listed.append(
             ShardEntry(path=name, rows=shard.counts["rows"], bytes=file.bytes, xxh3=file.xxh3, record_batches=batches)
@@ -209,9 +215,8 @@ def _publish(
         for file_name, file in sorted(result.files.items()):
             kind, _, ending = file_name.partition(".")
             named[f"{kind}/part-{number:05d}-of-{len(ledgers):05d}.{ending}"] = file
-    for name, file in named.items():
-        folder.publish(engine.path(file), name)
-        files[name] = FileEntry(bytes=file.bytes, xxh3=file.xxh3)
+    files = {name: FileEntry(bytes=file.bytes, xxh3=file.xxh3) for name, file in named.items()}
+    folder.publish(published | named)
     manifest = Manifest(
         fingerprint=fingerprint_of([shard.xxh3 for shard in listed]),
         recipe=recipe.model_dump(mode="json"),
@@ -229,28 +234,60 @@ def _publish(
         },
         versions=versions(),
     )
-    with storage_errors("writing the report"):
-        write_whole(folder.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
+    folder.place.write("report.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
     folder.finish(manifest.dumps())
     _write_page(folder)
-    return Built(folder=folder.path, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
+    return Built(out=folder.place.name, manifest=json.loads(manifest.dumps()), report=report, already_there=False)
 
 
 def _write_page(folder: BuildFolder) -> None:
     """Make report.html; it reads the finished build, and is no part of what the manifest names."""
     from glmdata.pipelines.page import write_page
 
-    write_page(folder.path)
+    write_page(folder.place.uri)
 
 
-def _check_unchanged(listing: Listing) -> None:
+def _read_corpus(
+    engine: Engine, folder: BuildFolder, listing: Listing, roots: Sequence[str], recipe: Recipe
+) -> list[Partition]:
+    """The partitions of the corpus. Raises InputError where there is no record in it, or it changed meanwhile."""
+    partitions = ingest(engine, listing.files, recipe)
+    _check_unchanged(listing, roots, folder.place.uri)
+    if not partitions:
+        count = len(listing.files)
+        raise InputError(f"no record in the corpus: {'its file is' if count == 1 else f'its {count} files are'} empty")
+    return partitions
+
+
+def _check_unchanged(listing: Listing, roots: Sequence[str], exclude: str) -> None:
     """Raise InputError where a file was written to while it was read."""
+    far: dict[str, InputFile] | None = None
     for file in listing.files:
-        if file.problem is None:
-            with storage_errors("reading the corpus"):
-                status = os.stat(file.path)  # noqa: PTH116  (odd bytes in names)
-            if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-                raise InputError(f"{file.uri} changed while it was read; run the command again with --fresh")
+        if file.problem is not None:
+            continue
+        if is_remote(file.path):
+            if far is None:  # a listing is a request for 1,000 files
+                remote = [root for root in roots if is_remote(root)]
+                far = {now.uri: now for now in find_files(remote, exclude=[exclude]).files}
+            there = (far[file.uri].size, far[file.uri].mtime_ns) if file.uri in far else None
+            why = "not listed any more"
+        else:
+            there, why = _state_of(file)
+        if there is None:
+            raise InputError(
+                f"{file.uri} was there when the build began and is gone ({why}); run the command again with --fresh"
+            )
+        if there != (file.size, file.mtime_ns):
+            raise InputError(f"{file.uri} changed while it was read; run the command again with --fresh")
+
+
+def _state_of(file: InputFile) -> tuple[tuple[int, int] | None, str]:
+    """Size and time of last change (ns) of a local file, or why there are none."""
+    try:
+        status = os.stat(file.path)  # noqa: PTH116  (odd bytes in names)
+    except OSError as error:
+        return None, str(error.strerror)
+    return (status.st_size, status.st_mtime_ns), ""
 
 
 def _hints(listing: Listing, partitions: Sequence[Partition], recipe: Recipe) -> list[str]:
@@ -289,14 +326,17 @@ def describe_files(listing: Listing) -> str:
     return told
 
 
-def _nothing_found(corpora: Sequence[str], out: Path, listing: Listing) -> str:
-    if absolute(str(out)) in [absolute(corpus) for corpus in corpora]:
-        return f"--out {out} is the corpus folder; choose another"
+def _nothing_found(corpora: Sequence[str], out: str, listing: Listing) -> str:
+    if out in corpora:
+        return f"--out {without_secrets(out)} is the corpus folder; choose another"
     others = ", ".join(f"{number} {ending}" for ending, number in listing.ignored.items())
     told = f"; there are only {others}" if others else ""
-    return f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(corpora)}{told}"
+    return f"no .jsonl, .txt, .parquet or .arrow file in {', '.join(map(without_secrets, corpora))}{told}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+def _read_json(folder: BuildFolder, name: str) -> dict[str, Any]:
+    data = folder.place.read(name)
+    if data is None:
+        raise ShardCorruptError(f"{folder.place.name}/{name} is missing; build again with --fresh")
+    found: dict[str, Any] = json.loads(data)
     return found

@@ -42,8 +42,8 @@ from glmdata.storage import file_digest
 
 __all__ = ["PAIR_COLUMNS", "Candidates", "Groups", "find_candidates", "group_partitions"]
 
-KEYS_PER_JOB = 4_000_000
-"""Keys that a job gathers, or matches: about 400 MB at work."""
+KEYS_PER_JOB = 2_000_000
+"""Keys that a job gathers, or matches: about 200 MB at work."""
 MAX_KEYS_PER_JOB, MANY_JOBS = 16_000_000, 1000
 """From so many jobs on they grow up to so many keys, 1.3 GB at work: what is read grows with the square of the jobs,
 and the footers of the gathered files with their cube (docs/scale.md)."""

@@ -25,6 +25,7 @@ from glmdata.errors import ClusterError, ConfigError
 from glmdata.pipelines.engine import Call, Result, perform
 from glmdata.pipelines.memory import available_bytes
 from glmdata.pipelines.scheduling import KilledForMemoryError, LostWorkerError
+from glmdata.remote import without_secrets
 
 __all__ = ["RayExecutor", "check_address"]
 
@@ -43,7 +44,7 @@ def check_address(address: str) -> None:
     """Raise ConfigError for what is no address, ClusterError where nobody listens at it."""
     match = _ADDRESS.match(address)
     if not match:
-        raise ConfigError(f"--address {address}: give auto, none, local, HOST:PORT or ray://HOST:PORT")
+        raise ConfigError(f"--address {without_secrets(address)}: give auto, none, local, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((match["host"].strip("[]"), int(match["port"])), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import xxhash
 
 from glmdata.corpus.documents import Outcome
-from glmdata.corpus.records import parse_example, plain_text
+from glmdata.corpus.examples import parse_example, plain_text
 from glmdata.infilling.contexts import Codec, Row, rows_of
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import Partition, read_documents, write_columns
@@ -63,7 +63,7 @@ def encode(engine: Engine, partitions: Sequence[Partition], model: FileRef, reci
 
 def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, Any]:
     """Encode the records of a partition. Writes tokens.arrow (a row a row) and records.arrow (a row a record)."""
-    tokenizer = loaded_tokenizer(attempt.input(arguments.tokenizer), arguments.tokenizer.xxh3)
+    tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
     documents = read_documents(attempt, arguments.partition)
     outcomes = np.array(documents["outcome"])
     alive = np.flatnonzero(outcomes == Outcome.KEPT)
@@ -73,6 +73,8 @@ def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, 
     codec = Codec(encode=tokenizer.encode, decode=tokenizer.decode, special=tokenizer.special)
     rows = rows_of(examples, codec, arguments.settings, arguments.sequence_length)
     rows = [row for row in rows if all(len(answer) for answer in row.answers)]
+    tied = [row.example for row in rows if _is_tie(row, arguments.settings)]
+    rows = [row for row in rows if not _is_tie(row, arguments.settings)]
     of = np.array([row.example for row in rows], np.int64)
     own = np.array([_own_tokens(row, tokenizer.num_pieces) for row in rows], np.int64)
     told = {name: np.zeros(len(outcomes), np.int64) for name in ("rows", "tokens", *CUTS)}
@@ -81,6 +83,7 @@ def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, 
     for name in CUTS:
         np.add.at(told[name], alive[of], [getattr(row, name) > 0 for row in rows])
     outcomes[alive[told["rows"][alive] == 0]] = Outcome.EMPTY
+    outcomes[alive[tied]] = Outcome.TIE
     languages = np.full(len(outcomes), None, object)
     languages[alive] = codes
     records = arguments.partition.records(documents["record"].to_numpy())
@@ -101,6 +104,11 @@ def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, 
     )
     refused = next((text for text in documents["detail"].to_pylist() if text), "")
     return {"records": len(outcomes), "rows": len(rows), "languages": sorted(set(codes[of])), "refused": refused}
+
+
+def _is_tie(row: Row, settings: FinetuneSettings) -> bool:
+    """Whether the answers of a preference are one and the same, as they are or once they are cut."""
+    return settings.task == "preference" and np.array_equal(row.answers[0], row.answers[1])
 
 
 def _own_tokens(row: Row, num_pieces: int) -> int:

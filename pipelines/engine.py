@@ -7,7 +7,6 @@ record matches is not run again. Attempts write under names of their own, so one
 from the driver, changes nothing that is listed.
 """
 
-import contextlib
 import json
 import os
 import socket
@@ -24,7 +23,8 @@ from pydantic import BaseModel
 from glmdata.errors import TaskFailedError
 from glmdata.pipelines.compiling import Compilation
 from glmdata.pipelines.scheduling import Executor, Limits, Schedule
-from glmdata.storage import file_digest, storage_errors, sync_file, sync_folder, write_whole
+from glmdata.pipelines.work import Attempt, FileRef, open_work
+from glmdata.storage import storage_errors
 from glmdata.versions import versions
 
 __all__ = [
@@ -39,15 +39,6 @@ __all__ = [
 ]
 
 TOLD_START_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRef:
-    """A committed file: where (relative to the work folder), how long, its xxh3-64 in hex."""
-
-    path: str
-    bytes: int
-    xxh3: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,34 +66,17 @@ class Result:
     seconds: float
 
 
-class Attempt:
-    """Where one run of a job reads and writes."""
-
-    def __init__(self, work: Path, stage: str, index: int, name: str) -> None:
-        self._work, self._stage, self._index, self._name = work, stage, index, name
-        self.files: dict[str, Path] = {}
-
-    def input(self, file: FileRef) -> str:
-        """Path of a committed file."""
-        return str(self._work / file.path)
-
-    def output(self, name: str) -> str:
-        """Path to write the file `name` of this job to."""
-        path = self._work / self._stage / f"{self._index:06d}-{self._name}-{name}"
-        self.files[name] = path
-        return str(path)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One attempt at a job, as it travels to a worker."""
 
     function: Callable[[Any, Attempt], dict[str, Any]]
     arguments: Any
-    work: str
+    work: str = field(repr=False)  # may hold secrets
     stage: str
     index: int
     attempt: str
+    session: str = ""
     versions: dict[str, str] = field(default_factory=versions)
     """The driver's, of what the bytes depend on."""
 
@@ -114,15 +88,15 @@ def perform(call: Call) -> Result:
         differ = [name for name in mine if call.versions.get(name) != mine[name]]
         told = ", ".join(f"{name} {mine[name]}, the driver {call.versions.get(name, 'none')}" for name in differ)
         raise TaskFailedError(f"a worker has {told}; install the same on all nodes ({socket.gethostname()} was asked)")
-    attempt = Attempt(Path(call.work), call.stage, call.index, call.attempt)
+    work = open_work(call.work)
+    work.check_session(call.session)
     started = time.monotonic()
-    with storage_errors(f"stage {call.stage}, partition {call.index}"):
+    with (
+        storage_errors(f"stage {call.stage}, partition {call.index}"),
+        work.attempt(call.stage, call.index, call.attempt) as attempt,
+    ):
         counts = call.function(call.arguments, attempt)
-        files = {}
-        for name, path in attempt.files.items():
-            size, digest = file_digest(path)
-            sync_file(path)
-            files[name] = FileRef(path=str(path.relative_to(call.work)), bytes=size, xxh3=digest)
+        files = attempt.keep()
     return Result(files=files, counts=counts, seconds=time.monotonic() - started)
 
 
@@ -158,14 +132,18 @@ class Engine:
 
     def __init__(
         self,
-        work: Path,
+        work: str | Path,
         executor: Executor,
         progress: Progress,
         compilation: Compilation | None = None,
+        check: Callable[[], None] = lambda: None,
         limits: Limits | None = None,
     ) -> None:
-        """`compilation` is started with the executor; `limits` are those of the environment if not given."""
-        self.work, self.reports = work, list[StageReport]()
+        """`work` is a path or URI; `compilation` is started with the executor; `check` raises where the work is not
+        ours any more; `limits` are those of the environment if not given.
+        """
+        self.reports = list[StageReport]()
+        self._work, self._session, self._check = open_work(work), uuid.uuid4().hex[:12], check
         self._limits = limits or Limits.from_environment()
         self._executor, self._progress, self._started = executor, progress, False
         self._compilation = compilation
@@ -175,11 +153,10 @@ class Engine:
 
         kernels: whether the jobs run any, so that they wait until those are compiled.
         """
-        folder = self.work / stage
-        with storage_errors("making the work folder"):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._work.begin(stage)
         digests = [job.digest() for job in jobs]
-        committed = [self._committed(stage, index, digest) for index, digest in enumerate(digests)]
+        records = self._work.records(stage, len(jobs))
+        committed = [self._committed(record, digest) for record, digest in zip(records, digests, strict=True)]
         if not all(committed):
             if not self._started:
                 self._start()
@@ -219,7 +196,7 @@ class Engine:
 
     def path(self, file: FileRef) -> Path:
         """Where a committed file lies."""
-        return self.work / file.path
+        return self._work.path(file)
 
     def _await_kernels(self) -> None:
         if self._compilation is not None:
@@ -232,6 +209,7 @@ class Engine:
     def _start(self) -> None:
         if self._compilation is not None:
             self._compilation.start()
+        self._work.open_session(self._session)
         started = time.monotonic()
         self._executor.start()
         self._started = True
@@ -243,35 +221,27 @@ class Engine:
         return Call(
             function=job.function,
             arguments=job.arguments,
-            work=str(self.work),
+            work=self._work.place,
             stage=stage,
             index=index,
             attempt=uuid.uuid4().hex[:12],
+            session=self._session,
         )
 
-    def _record(self, stage: str, index: int) -> Path:
-        return self.work / stage / f"{index:06d}.json"
-
     def _commit(self, stage: str, index: int, digest: str, result: Result) -> None:
-        record = {"job": digest, "result": asdict(result)}
-        text = json.dumps(record, sort_keys=True)
-        with storage_errors(f"committing stage {stage}, partition {index}"):
-            sync_folder(self.work / stage)  # the files' entries, before the record that names them
-            write_whole(self._record(stage, index), f"{text}\n{xxhash.xxh3_64_hexdigest(text.encode())}\n".encode())
+        self._check()
+        text = json.dumps({"job": digest, "result": asdict(result)}, sort_keys=True)
+        self._work.commit(stage, index, f"{text}\n{xxhash.xxh3_64_hexdigest(text.encode())}\n".encode())
 
     def _sweep(self, stage: str, results: Iterable[Result]) -> None:
         """Remove the files of attempts that died or came too late; they may be as large as those that are listed."""
-        listed = {file.path for result in results for file in result.files.values()}
-        for path in (self.work / stage).iterdir():
-            if path.suffix != ".json" and path.relative_to(self.work).as_posix() not in listed:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        self._work.sweep(stage, {file.path for result in results for file in result.files.values()})
 
-    def _committed(self, stage: str, index: int, digest: str) -> Result | None:
+    def _committed(self, found: bytes | None, digest: str) -> Result | None:
         """The committed result of the very same job, if its files are whole."""
         try:
-            text, _, check = self._record(stage, index).read_text("utf-8").partition("\n")
-        except (OSError, UnicodeDecodeError):
+            text, _, check = (found or b"").decode().partition("\n")
+        except UnicodeDecodeError:
             return None
         if check.strip() != xxhash.xxh3_64_hexdigest(text.encode()):
             return None
@@ -280,12 +250,8 @@ class Engine:
             return None
         result = record["result"]
         files = {name: FileRef(**file) for name, file in result["files"].items()}
-        for file in files.values():
-            try:
-                if file_digest(self.work / file.path) != (file.bytes, file.xxh3):
-                    return None
-            except OSError:
-                return None
+        if not all(self._work.whole(file) for file in files.values()):
+            return None
         return Result(files=files, counts=result["counts"], seconds=result["seconds"])
 
 
@@ -296,7 +262,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value) if "place" not in item.metadata}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The stage graph of fine-tuning: records of dialogues, cloze questions or sources with targets to a finished build.
+"""The stage graph of fine-tuning: records with a context and its answers to a finished build.
 
 encode    a partition -> contexts and answers of its records, ordered by key; what became of each record
 merge     a run of partitions -> one file, where there are many
@@ -28,7 +28,7 @@ from glmdata.pipelines.encode import encode
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.merge import merge
 from glmdata.pipelines.partitions import Partition, read_columns
-from glmdata.recipe import Recipe, SpanSettings
+from glmdata.recipe import CHOICE_TASKS, Recipe, SpanSettings
 from glmdata.shards.schema import OBJECTIVES, make_batch, shard_schema
 from glmdata.shards.writer import write_shard
 from glmdata.tokenization import SpecialTokens, Tokenizer
@@ -134,13 +134,12 @@ def lay_out_bucket(arguments: LayoutArguments, attempt: Attempt) -> dict[str, An
     columns = _columns(arguments, pages, length, language, context_length)
     if style.apart:
         columns |= segment_lists(columns, style)
-    if arguments.task == "cloze":
+    choices = arguments.task in CHOICE_TASKS
+    if choices:
         columns |= encoded.choices(columns["input_ids"].dtype)
     offsets = np.append(0, np.cumsum(np.bincount(row))).astype(np.int32)
     ids = pa.concat_arrays(table["document_id"].chunks)
-    schema = shard_schema(
-        arguments.sequence_length, arguments.vocabulary_size, segments=style.apart, choices=arguments.task == "cloze"
-    )
+    schema = shard_schema(arguments.sequence_length, arguments.vocabulary_size, segments=style.apart, choices=choices)
     batch = make_batch(schema, **columns, document_ids=pa.ListArray.from_arrays(offsets, ids))
     write_shard(attempt.output("rows.arrow"), schema, [batch])
     return {

@@ -20,13 +20,13 @@ from glmdata.histograms import Histogram, histograms
 from glmdata.ledger import Ledger
 from glmdata.pipelines.charts import attention_svg, columns_svg, share_svg
 from glmdata.pipelines.folder import PAGE_NAME
+from glmdata.pipelines.places import open_place
 from glmdata.pipelines.stages import DOING, IN_BYTES, UNITS
 from glmdata.samples import Part, Sample, SampleReader
 from glmdata.shards.manifest import Manifest
 from glmdata.shards.reader import Shards
 from glmdata.shards.statistics import shard_statistics
 from glmdata.shares import OTHERS, UNKNOWN, Tally, count_shares
-from glmdata.storage import storage_errors, write_whole
 from glmdata.streaming.order import rows_at
 from glmdata.text.visible import visible
 
@@ -52,6 +52,14 @@ _REASONS = {
     "contaminated": "contaminated by benchmarks",
     "too_short": "too short once cut",
     "balance": "left out by the balance",
+    "tie": "with two equal answers",
+}
+
+# What of an answer or before it had no room, by the names of report.json.
+_CUTS = {
+    "history_cut": "with earlier turns cut",
+    "source_cut": "with the prompt cut",
+    "target_cut": "with the answer cut",
 }
 
 
@@ -104,16 +112,18 @@ class _Shown:
     more_places: int
 
 
-def write_page(folder: Path) -> Path:
-    """Make report.html of a finished build and return its path. Raises ShardError, ShardCorruptError, StorageError."""
-    path = folder / PAGE_NAME
+def write_page(folder: str | Path) -> str:
+    """Make report.html of a finished build, by its path or URI; where it lies.
+
+    Raises ShardError, ShardCorruptError, StorageError.
+    """
     page = render_page(folder).encode("utf-8", "replace")
-    with storage_errors("writing the report"):
-        write_whole(path, page)
-    return path
+    place = open_place(folder)
+    place.write(PAGE_NAME, page)
+    return f"{place.name}/{PAGE_NAME}"
 
 
-def render_page(folder: Path) -> str:
+def render_page(folder: str | Path) -> str:
     """The text of report.html. Raises ShardError, ShardCorruptError where the build cannot be read."""
     import jinja2
 
@@ -141,6 +151,7 @@ def render_page(folder: Path) -> str:
         languages=_rows(_fold_languages(shares.languages, manifest), asked),
         sources=_rows(shares.sources, {}),
         objectives=_objectives(report, charts["objectives"]),
+        answers=_answers(report),
         figures=[(chart, columns_svg(chart)) for chart in charts.values() if chart.ordered and any(chart.counts)],
         stages=_stages(report.get("stages", [])),
         samples=_samples(shards, ledger),
@@ -149,11 +160,11 @@ def render_page(folder: Path) -> str:
     )  # fmt: skip
 
 
-def _report(folder: Path) -> dict[str, Any]:
+def _report(folder: str | Path) -> dict[str, Any]:
     """report.json, which a page can do without."""
     try:
-        found = json.loads((folder / "report.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(open_place(folder).read("report.json") or b"")
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -237,6 +248,27 @@ def _objectives(report: Mapping[str, Any], chart: Histogram) -> list[dict[str, A
         }
         for name, one in found.items()
     ]
+
+
+def _answers(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of a build of fine-tuning rows what became of the answers; what was cut as a share of them."""
+    found = report.get("finetune")
+    if found is None:
+        return None
+    answers = found.get("answers", report.get("rows", 0))
+    lines = [
+        {"name": name, "count": count, "share": None, "bar": ""}
+        for name, count in (
+            ("answers", answers),
+            ("rows that hold them", report.get("rows", 0)),
+            ("tokens to be learnt", found.get("target_tokens", 0)),
+        )
+    ]
+    for column, told in _CUTS.items():
+        count = found.get(f"answers_with_{column}", 0)
+        share = count / max(1, answers)
+        lines.append({"name": told, "count": count, "share": share, "bar": share_svg(1 - share, gone=share)})
+    return {"task": found.get("task", ""), "lines": lines}
 
 
 def _stages(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:

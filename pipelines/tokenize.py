@@ -7,7 +7,7 @@ tokenize  a partition -> tokens of its survivors, ordered by language and order 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_columns
 from glmdata.randomness import mix64, purpose_key
 from glmdata.recipe import Recipe, TokenizerSettings
+from glmdata.remote import without_secrets
+from glmdata.storage import PLACE
 from glmdata.text.sentences import sentence_ends
 from glmdata.tokenization import Tokenizer
 from glmdata.tokenization.alignment import sentence_token_ends
@@ -60,7 +62,7 @@ class TrainArguments:
 class KeepArguments:
     """A given tokenizer."""
 
-    model: str
+    model: str = field(metadata=PLACE, repr=False)
     hash: str
 
 
@@ -142,10 +144,22 @@ def tokenize(
     return [result.files["tokens.arrow"] for result in results], [result.files["bins.arrow"] for result in results]
 
 
-@lru_cache(maxsize=2)
-def loaded_tokenizer(path: str, _digest: str) -> Tokenizer:
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A tokenizer file, known by its digest; where it lies differs from job to job."""
+
+    digest: str
+    path: str = field(compare=False)
+
+
+def loaded_tokenizer(attempt: Attempt, file: FileRef) -> Tokenizer:
     """A build's tokenizer, once a process: loading takes 30 to 80 ms, a small partition less."""
-    return Tokenizer.load(path)
+    return _loaded(_Model(file.xxh3, attempt.input(file)))
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: _Model) -> Tokenizer:
+    return Tokenizer.load(model.path)
 
 
 def order_keys(hash_high: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
@@ -195,14 +209,16 @@ def keep(arguments: KeepArguments, attempt: Attempt) -> dict[str, Any]:
     """Copy a given tokenizer into the build. Writes tokenizer.model."""
     model = Tokenizer.load(arguments.model)
     if model.hash != arguments.hash:
-        raise InputError(f"{arguments.model} changed since the build began; run the same command again")
+        raise InputError(
+            f"{without_secrets(arguments.model)} changed since the build began; run the same command again"
+        )
     Path(attempt.output("tokenizer.model")).write_bytes(model.model)
     return {}
 
 
 def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[str, Any]:
     """Encode the survivors of a partition. Writes tokens.arrow (a row a document) and bins.arrow."""
-    tokenizer = loaded_tokenizer(attempt.input(arguments.tokenizer), arguments.tokenizer.xxh3)
+    tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
     signs = read_columns(attempt, arguments.signs)
     rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
     codes = {code: place for place, code in enumerate(arguments.languages)}

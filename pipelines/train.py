@@ -1,4 +1,4 @@
-"""Training by several workers as Ray actors: `glmdata train --workers N`.
+"""Training by several workers as Ray actors: `glmdata train --workers N`, `glmdata finetune --workers N`.
 
 Each worker is one process of a torch.distributed world, started where Ray has room. Ray only places the processes
 and hands the metrics on; gradients go between the workers themselves. A worker that is lost ends the run; the same
@@ -8,15 +8,19 @@ command goes on from the last checkpoint.
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from glmdata.errors import ClusterError, ConfigError
 from glmdata.pipelines.cluster import RayExecutor
-from glmdata.training.run import RunOptions, train
+from glmdata.training.run import Report, RunOptions
 
 __all__ = ["train_on_ray"]
 
 POLL_S = 0.5
+
+Options = TypeVar("Options", bound=RunOptions)
+Work = Callable[[Options, Report], dict[str, Any]]
+"""`training.run.train` or `training.finetune.finetune`."""
 
 
 class _Worker:
@@ -38,7 +42,9 @@ class _Worker:
         """Metrics from number `first` on."""
         return self._lines[first:]
 
-    def run(self, options: RunOptions, rank: int, size: int, place: tuple[str, int]) -> dict[str, Any]:
+    def run(
+        self, work: Work[Options], options: Options, rank: int, size: int, place: tuple[str, int]
+    ) -> dict[str, Any]:
         """Train as this rank; metrics of the last step."""
         os.environ |= {
             "RANK": str(rank),
@@ -47,21 +53,22 @@ class _Worker:
             "MASTER_ADDR": place[0],
             "MASTER_PORT": str(place[1]),
         }
-        return train(options, self._lines.append)
+        return work(options, self._lines.append)
 
 
 def train_on_ray(
-    options: RunOptions,
+    work: Work[Options],
+    options: Options,
     workers: int,
     address: str,
     *,
     gpus: float = 0,
-    report: Callable[[dict[str, Any]], None] | None = None,
+    report: Report | None = None,
 ) -> dict[str, Any]:
-    """Train with this many workers, one CPU and `gpus` GPUs each; the metrics of the last step.
+    """Train or finetune with this many workers, one CPU and `gpus` GPUs each; the metrics of the last step.
 
     `address` is as for builds. Shards and the run's folder must be reachable from every node.
-    Raises as `train`; ClusterError where Ray cannot place them or one is lost.
+    Raises as `work`; ClusterError where Ray cannot place them or one is lost.
     """
     executor = RayExecutor(address, workers)
     try:
@@ -74,7 +81,7 @@ def train_on_ray(
         world = [actor.remote() for _ in range(workers)]
         try:
             place = ray.get(world[0].place.remote())
-            running = [worker.run.remote(options, rank, workers, place) for rank, worker in enumerate(world)]
+            running = [worker.run.remote(work, options, rank, workers, place) for rank, worker in enumerate(world)]
             waiting, seen = list(running), 0
             while waiting:
                 ended, waiting = ray.wait(waiting, timeout=POLL_S)

@@ -58,7 +58,9 @@ def upload(folder: Path, name: str) -> str:
     store = client()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with store.open_output_stream(f"{BUCKET}/{name}/{path.relative_to(folder).as_posix()}") as stream:
+            with store.open_output_stream(
+                f"{BUCKET}/{name}/{path.relative_to(folder).as_posix()}", compression=None
+            ) as stream:
                 stream.write(path.read_bytes())
     return f"s3://{BUCKET}/{name}"
 

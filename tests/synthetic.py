@@ -1,13 +1,14 @@
 """A tiny finished build, written without the pipeline: random token rows laid out by plain Python below."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
 
 from glmdata.recipe import Recipe
 from glmdata.shards.manifest import Manifest, fingerprint_of
@@ -170,3 +171,26 @@ def _write_others(folder: Path, documents: int) -> dict[str, Any]:
         pq.write_table(table, folder / kind / "part-00000-of-00001.parquet")
     names = ["tokenizer.model", "ledger/part-00000-of-00001.parquet", "quarantine/part-00000-of-00001.parquet"]
     return {name: dict(zip(("bytes", "xxh3"), file_digest(folder / name), strict=True)) for name in names}
+
+
+def damaged(data: bytes) -> st.SearchStrategy[bytes]:
+    """The bytes cut, or a few of them changed."""
+    places = st.integers(0, len(data) - 1)
+    changes = st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4)
+
+    def changed(pairs: list[tuple[int, int]]) -> bytes:
+        found = bytearray(data)
+        for place, value in pairs:
+            found[place] = value
+        return bytes(found)
+
+    return st.builds(lambda end: data[:end], places) | changes.map(changed)
+
+
+def refusal(use: Callable[[], object], *errors: type[Exception]) -> str | None:
+    """What was told where `use` was refused by one of these; None where it was not. Other errors pass."""
+    try:
+        use()
+    except errors as error:
+        return str(error)
+    return None

@@ -53,7 +53,7 @@ def test_a_balance_that_cannot_be_is_refused_with_its_key(setting: str, told: st
     assert "\n" not in str(error.value)
 
 
-def test_a_language_without_documents_is_refused_before_a_token_is_made(small: Path, tmp_path: Path) -> None:
+def test_c8_a_language_without_documents_is_refused_before_a_token_is_made(small: Path, tmp_path: Path) -> None:
     for strategy in ("downsample", "upsample"):
         options = ("balance.languages={zh: 1, en: 1, ja: 1}", f"balance.strategy={strategy}")
         with pytest.raises(InputError, match="no document of ja is left to balance"):
@@ -62,7 +62,7 @@ def test_a_language_without_documents_is_refused_before_a_token_is_made(small: P
 
 @pytest.mark.parametrize("strategy", ["downsample", "upsample", "off"])
 @pytest.mark.parametrize("unit", ["token", "character", "document"])
-def test_one_document_in_all_is_a_build(tmp_path: Path, strategy: str, unit: str) -> None:
+def test_c8_one_document_in_all_is_a_build(tmp_path: Path, strategy: str, unit: str) -> None:
     write_jsonl(tmp_path / "corpus" / "a.jsonl", [document("en", 1)])
     options = ("balance.languages={en: 1}", f"balance.strategy={strategy}", f"balance.unit={unit}")
     made = run(tmp_path / "corpus", tmp_path / "out", *options)

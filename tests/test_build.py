@@ -243,7 +243,7 @@ def test_a_finished_build_is_left_as_it_is(corpus: Path, built: Built) -> None:
     assert {path: path.stat().st_mtime_ns for path in built.folder.rglob("*.arrow")} == before
 
 
-def test_another_recipe_is_refused_by_name_and_fresh_builds_it(corpus: Path, built: Built, tmp_path: Path) -> None:
+def test_d6_another_recipe_is_refused_by_name_and_fresh_builds_it(corpus: Path, built: Built, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(built.folder, out)
     with pytest.raises(BuildExistsError, match=r"seed is 7, there it is 1234.*--fresh"):
@@ -255,7 +255,7 @@ def test_another_recipe_is_refused_by_name_and_fresh_builds_it(corpus: Path, bui
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_a_corpus_that_changed_is_noticed(corpus: Path, built: Built, tmp_path: Path) -> None:
+def test_d6_a_corpus_that_changed_is_noticed(corpus: Path, built: Built, tmp_path: Path) -> None:
     grown = tmp_path / "corpus"
     shutil.copytree(corpus, grown)
     out = tmp_path / "out"
@@ -291,14 +291,14 @@ def test_the_place_and_names_of_files_have_no_part_in_what_is_kept(corpus: Path,
         assert all(np.array_equal(a[name], b[name]) for name in a if name != "document_ids")
 
 
-def test_a_language_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_c8_a_language_that_is_missing_is_told(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "corpus" / "en.jsonl", [document("en", index) for index in range(20)])
     with pytest.raises(InputError, match="no document of zh is left to balance"):
         run(tmp_path / "corpus", tmp_path / "out")
     assert run(tmp_path / "corpus", tmp_path / "off", "balance.strategy=off").report["tokens"]["zh"] == 0
 
 
-def test_a_corpus_without_text_files_is_told(tmp_path: Path) -> None:
+def test_c8_a_corpus_without_text_files_is_told(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.csv").write_text("a,b\n")
     with pytest.raises(InputError, match=r"no \.jsonl, \.txt, \.parquet or \.arrow file"):

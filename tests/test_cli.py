@@ -161,7 +161,7 @@ def test_wrong_usage_is_one_clear_line(
     assert not (tmp_path / "o").exists()
 
 
-def test_a_recipe_file_is_data_and_nothing_else(tmp_path: Path) -> None:
+def test_e1_a_recipe_file_is_data_and_nothing_else(tmp_path: Path) -> None:
     marker = tmp_path / "was-run"
     hostile = {
         "code": f"seed: !!python/object/apply:os.system ['touch {marker}']",

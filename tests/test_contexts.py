@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmdata.corpus.records import Example
+from glmdata.corpus.examples import Example
 from glmdata.errors import ConfigError
 from glmdata.infilling.contexts import Codec, rows_of
 from glmdata.recipe import FinetuneSettings

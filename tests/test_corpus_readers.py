@@ -116,7 +116,7 @@ def test_jsonl_records_carry_place_and_text(tmp_path):
         (b'{"text": ["a"]}', 'field "text" is an array, not a string'),
     ],
 )
-def test_a_line_that_is_no_record_is_quarantined_between_good_ones(tmp_path, line, reason):
+def test_c3_c4_c6_a_line_that_is_no_record_is_quarantined_between_good_ones(tmp_path, line, reason):
     found = read(tmp_path, "a.jsonl", lines("before") + line + b"\r\n" + lines("after"))
     assert [row["outcome"] for row in found] == [KEPT, QUARANTINED, KEPT]
     assert texts(found) == ["before", "after"]
@@ -124,19 +124,19 @@ def test_a_line_that_is_no_record_is_quarantined_between_good_ones(tmp_path, lin
     assert found[1]["byte_length"] == len(line) + 1
 
 
-def test_lines_end_at_the_newline_byte_only(tmp_path):
+def test_c4_lines_end_at_the_newline_byte_only(tmp_path):
     odd = "a\u2028b\u2029c\u0085d"
     found = read(tmp_path, "a.jsonl", lines(odd) + lines("crlf").replace(b"\n", b"\r\n") + lines("end").rstrip(b"\n"))
     assert texts(found) == [odd, "crlf", "end"]
 
 
-def test_a_byte_order_mark_is_dropped_at_the_head_only(tmp_path):
+def test_c4_a_byte_order_mark_is_dropped_at_the_head_only(tmp_path):
     found = read(tmp_path, "a.jsonl", b"\xef\xbb\xbf" + lines("a") + b"\xef\xbb\xbf" + lines("b"))
     assert [(r["outcome"], r["byte_offset"]) for r in found] == [(KEPT, 3), (QUARANTINED, 3 + len(lines("a")))]
     assert texts(read(tmp_path, "a.txt", b"\xef\xbb\xbfa\n\nb")) == ["a", "b"]
 
 
-def test_white_space_only_texts_are_empty_before_and_after_normalising(tmp_path):
+def test_c4_white_space_only_texts_are_empty_before_and_after_normalising(tmp_path):
     found = read(tmp_path, "a.jsonl", lines("", " \n\t", "\u3000\u00a0", "x", "yy"), normalize=lambda t: t.strip("x"))
     assert [(row["outcome"], row["text"]) for row in found] == [(EMPTY, "")] * 4 + [(KEPT, "yy")]
     assert details(found) == []
@@ -148,7 +148,7 @@ def test_the_text_field_is_a_setting(tmp_path):
 
 
 @pytest.mark.parametrize("length", [1024, 1025, 3 << 20])
-def test_a_line_longer_than_the_limit_is_quarantined_by_its_length(tmp_path, length):
+def test_c5_a_line_longer_than_the_limit_is_quarantined_by_its_length(tmp_path, length):
     long = b'{"text": "' + b"x" * (length - 12) + b'"}'
     found = read(tmp_path, "a.jsonl", lines("a") + long + b"\n" + lines("b"), SMALL)
     assert [row["record"] for row in found] == [0, 1, 2]
@@ -166,7 +166,7 @@ def test_a_long_line_of_white_space_is_blank_all_the_same(tmp_path):
     assert texts(read(tmp_path, "a.jsonl", b" " * (3 << 20) + b"\n" + lines("b"), SMALL)) == ["b"]
 
 
-def test_an_endless_line_is_not_held_in_memory(tmp_path):
+def test_c5_an_endless_line_is_not_held_in_memory(tmp_path):
     with (tmp_path / "a.jsonl").open("wb") as out:
         for _ in range(64):
             out.write(b"x" * (1 << 20))
@@ -326,7 +326,7 @@ def test_lines_do_not_depend_on_how_a_file_is_read_in_blocks(size, data):
     assert found(size) == found(1 << 20)
 
 
-def test_invalid_utf8_costs_one_paragraph(tmp_path):
+def test_c3_invalid_utf8_costs_one_paragraph(tmp_path):
     found = read(tmp_path, "a.txt", b"one\n\ntwo \xff\n\nthree")
     assert texts(found) == ["one", "three"]
     assert details(found) == ["invalid UTF-8 at byte 4 of the paragraph"]
@@ -363,7 +363,7 @@ def squeezed(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("zst", squeezed)])
-def test_members_and_frames_are_one_stream(tmp_path, ending, pack):
+def test_c2_members_and_frames_are_one_stream(tmp_path, ending, pack):
     one, two = lines("first"), lines("second", "third")
     data = pack(one[:7]) + pack(b"") + pack(one[7:] + two)
     found = read(tmp_path, f"a.jsonl.{ending}", data)
@@ -373,7 +373,7 @@ def test_members_and_frames_are_one_stream(tmp_path, ending, pack):
     assert texts(read(tmp_path, f"a.txt.{ending}", pack(b"one\n\ntwo"))) == ["one", "two"]
 
 
-def test_skippable_frames_and_frames_of_unknown_size_are_fine(tmp_path):
+def test_c2_skippable_frames_and_frames_of_unknown_size_are_fine(tmp_path):
     skip = struct.pack("<II", 0x184D2A50, 5) + b"hello"
     sink = io.BytesIO()
     with zstandard.ZstdCompressor().stream_writer(sink, closefd=False) as out:
@@ -382,7 +382,7 @@ def test_skippable_frames_and_frames_of_unknown_size_are_fine(tmp_path):
 
 
 @pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("zst", squeezed)])
-def test_a_stream_cut_anywhere_keeps_whole_records_and_one_row_for_the_rest(tmp_path, ending, pack):
+def test_c1_a_stream_cut_anywhere_keeps_whole_records_and_one_row_for_the_rest(tmp_path, ending, pack):
     noise = np.random.default_rng(1)
     values = [noise.bytes(300).hex() for _ in range(400)]
     data = lines(*values)
@@ -399,7 +399,7 @@ def test_a_stream_cut_anywhere_keeps_whole_records_and_one_row_for_the_rest(tmp_
             assert len(kept) == 400  # the data were whole, only their checksum is missing
 
 
-def test_the_cut_record_is_not_one_even_if_it_would_parse(tmp_path):
+def test_c1_the_cut_record_is_not_one_even_if_it_would_parse(tmp_path):
     data = b'{"text": "a"}\n{"text": "b"}'
     found = read(tmp_path, "a.jsonl.gz", gzip.compress(data)[:-8])
     assert texts(found) == ["a"]
@@ -412,7 +412,7 @@ def test_the_cut_record_is_not_one_even_if_it_would_parse(tmp_path):
     whole_file(found)
 
 
-def test_damage_checksums_garbage_and_wrong_names_are_told(tmp_path):
+def test_c2_damage_checksums_garbage_and_wrong_names_are_told(tmp_path):
     packed, packed_zst = gzip.compress(lines("a")), squeezed(lines("a" * 3000, "b"))
     cases = {
         "checksum.jsonl.gz": packed[:-8] + b"\0\0\0\0" + packed[-4:],
@@ -432,7 +432,7 @@ def test_damage_checksums_garbage_and_wrong_names_are_told(tmp_path):
     assert "compressed twice" in told["twice.jsonl.gz"]
 
 
-def test_a_bomb_is_refused_and_an_honest_good_ratio_is_not(tmp_path):
+def test_c10_a_bomb_is_refused_and_an_honest_good_ratio_is_not(tmp_path):
     sink = io.BytesIO()
     with gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as out:
         out.write(lines("a"))
@@ -556,7 +556,7 @@ def test_a_row_group_that_cannot_be_decoded_loses_no_row(tmp_path):
     assert all(reason.startswith("row group 1 cannot be decoded: ") for reason in details(found))
 
 
-def test_a_huge_value_named_by_every_row_does_not_grow_with_the_rows(tmp_path):
+def test_c10_a_huge_value_named_by_every_row_does_not_grow_with_the_rows(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", ["x" * (4 << 20)] * 500)
     assert path.stat().st_size < 4 << 20
     (split,) = plan_splits(find_files([str(path)]).files, SETTINGS)
@@ -583,7 +583,7 @@ def test_nested_columns_beside_the_text_do_not_confuse(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_arrow, write_stream])
-def test_damaged_arrow_files_are_one_row_and_never_a_crash(tmp_path, write):
+def test_c13_damaged_arrow_files_are_one_row_and_never_a_crash(tmp_path, write):
     whole = write(tmp_path / "a.arrow", [f"text number {i}" for i in range(100)]).read_bytes()
     found = read(tmp_path, "a.arrow", whole[: len(whole) // 2])
     whole_file(found)
@@ -598,7 +598,7 @@ def test_damaged_arrow_files_are_one_row_and_never_a_crash(tmp_path, write):
         assert all(row["detail"] for row in found if row["outcome"] == QUARANTINED)
 
 
-def test_damaged_parquet_files_never_crash_and_give_reasons(tmp_path):
+def test_c13_damaged_parquet_files_never_crash_and_give_reasons(tmp_path):
     whole = write_parquet(tmp_path / "a.parquet", [f"text number {i}" for i in range(100)]).read_bytes()
     places = np.random.default_rng(4)
     for _ in range(200):

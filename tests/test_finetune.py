@@ -16,6 +16,7 @@ from glmdata.infilling.restore import restore
 from glmdata.infilling.segments import split_segments
 from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.executors import choose_executor
+from glmdata.pipelines.page import render_page
 from glmdata.recipe import TokenizerSettings, load_recipe
 from glmdata.shards.choices import lay_out_choices
 from glmdata.shards.reader import Shards
@@ -395,3 +396,14 @@ def test_what_cannot_be_built_is_told_before_any_work(corpora: Path, tmp_path: P
         build([str(corpora / "sft")], out, load_recipe("sft"), make_executor=lambda _: None, progress=Stops())
     with pytest.raises(InputError, match=r"no record of the corpus has a row for finetune\.task cloze; the first"):
         run(corpora, "cloze", out, corpus=corpora / "seq2seq")
+
+
+def test_the_page_has_a_table_of_the_answers_and_what_was_cut(built: dict[str, Built]) -> None:
+    for task, made in built.items():
+        page, told = render_page(made.folder), made.report["finetune"]
+        assert f"<th>task {task}</th>" in page
+        assert f'<td>answers</td><td class="n">{told["answers"]:,}</td>' in page
+        for name, line in (("history", "earlier turns"), ("source", "the prompt"), ("target", "the answer")):
+            cut = told[f"answers_with_{name}_cut"]
+            share = f"{cut / told['answers']:.1%}"
+            assert f'<td>with {line} cut</td><td class="n">{cut:,}</td><td class="n soft">{share}</td>' in page

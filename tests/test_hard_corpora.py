@@ -62,7 +62,7 @@ def test_the_balance_comes_before_a_sentence_without_end(tmp_path: Path) -> None
     assert token_sums(made) == made.report["tokens"]
 
 
-def test_a_mountain_of_copies_still_trains_a_tokenizer(tmp_path: Path) -> None:
+def test_c9_a_mountain_of_copies_still_trains_a_tokenizer(tmp_path: Path) -> None:
     pair = [document("zh", 1, 30), document("en", 1, 30)]
     write_jsonl(tmp_path / "corpus" / "a.jsonl", pair * 2000)
     made = run(tmp_path / "corpus", tmp_path / "out", "tokenizer.sample_bytes=65536")

@@ -322,3 +322,32 @@ def test_every_object_goes_through_a_pipe_that_closes(plain: Path) -> None:
         command = f"{sys.executable} -m glmdata.cli inspect {plain} {options} | head -c 10"
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
         assert done.stderr == ""
+
+
+def test_a_stream_that_masks_anew_is_shown_with_the_masks_of_its_epoch(plain: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from glmdata.streaming import ShardStream
+
+    stream = ShardStream(plain, 4, seed=3, remask=True)
+    size = stream.plan()["samples"]
+    step = size // 4 + 2
+    stream.load_state_dict(stream.state_dict() | {"samples_consumed": 4 * step})
+    (tmp_path / "state.json").write_text(json.dumps(stream.state_dict()))
+    batch = next(iter(stream))
+    options = ("--at", step, "--batch-size", 4)
+    found = shown("inspect", plain, *options, "--seed", 3, "--remask")
+    assert (found["epoch"], found["remask"]) == (1, True)
+    for place, sample in enumerate(found["samples"]):
+        assert sample["sample_id"] == int(batch["sample_id"][place])
+        assert sample["context_length"] == int(batch["context_length"][place])
+        hidden = sum(end - start for start, end in sample["spans"])
+        assert hidden + len(sample["spans"]) == int(batch["loss_mask"][place].sum())
+    assert found["samples"] == shown("inspect", plain, *options, "--state", tmp_path / "state.json")["samples"]
+    state = shown("inspect", plain, "--state", tmp_path / "state.json", "--batch-size", 4)
+    assert found["samples"] == state["next"]["samples"]
+    first = shown("inspect", plain, *options, "--seed", 3)["samples"]
+    assert [sample["text"] for sample in first] == [sample["text"] for sample in found["samples"]]
+    assert [sample["spans"] for sample in first] != [sample["spans"] for sample in found["samples"]]
+    assert "masks anew each epoch" in glmdata("inspect", plain, *options, "--remask").stdout
+    refused = glmdata("inspect", plain, "--sample", 0, "--remask")
+    assert (refused.returncode, "--remask goes with --at" in refused.stderr) == (2, True)

@@ -14,7 +14,8 @@ from glmdata.shards.verify import verify
 
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
 PRETRAINING = ("chatglm-6b", "glm", "glm-10b-chinese", "glm-130b")
-NAMES = (*PRETRAINING, "cloze", "seq2seq", "sft")  # the last three are built in test_finetune.py
+NAMES = (*PRETRAINING, "cloze", "preference", "seq2seq", "sft")
+# The last four are built in test_finetune.py and test_preferences.py.
 
 
 @pytest.fixture(scope="module")

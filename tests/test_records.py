@@ -10,9 +10,10 @@ import pytest
 
 from glmdata.corpus.batches import Refused
 from glmdata.corpus.documents import Outcome
+from glmdata.corpus.examples import Example, parse_example, plain_text
 from glmdata.corpus.files import find_files
 from glmdata.corpus.readers import read_split
-from glmdata.corpus.records import Example, converter, example_of, parse_example, plain_text
+from glmdata.corpus.records import converter, example_of
 from glmdata.corpus.splits import plan_splits
 from glmdata.recipe import CorpusSettings, FinetuneSettings, NormalizationSettings
 from glmdata.text.normalization import normalizer

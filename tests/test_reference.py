@@ -73,7 +73,7 @@ class Harm:
         return (Path.touch, (Path(self.path),))
 
 
-def test_a_file_with_code_is_refused_and_the_code_not_run(tmp_path):
+def test_e1_a_file_with_code_is_refused_and_the_code_not_run(tmp_path):
     for save in (torch.save, lambda found, path: path.write_bytes(pickle.dumps(found))):
         save({"a": Harm(tmp_path / "harmed")}, tmp_path / "evil.pt")
         with pytest.raises(InputError, match=r"evil\.pt"):

@@ -16,8 +16,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from object_store import client, remove, running_s3, upload
 from synthetic import write_build
 
+from glmdata import remote as remote_module
 from glmdata.errors import ConfigError, ShardCorruptError, ShardError, StorageError
-from glmdata.shards import folder as folder_module
 from glmdata.shards.cache import Cache
 from glmdata.shards.folder import RemoteFolder
 from glmdata.shards.reader import Shards
@@ -200,7 +200,7 @@ def test_verify_fetches_anew(build, s3, tmp_path, monkeypatch):
     assert "not in the manifest" in problems[2][1]
 
 
-def test_credentials_of_a_uri_are_never_told(s3, cache):
+def test_e2_credentials_of_a_uri_are_never_told(s3, cache):
     uri = "s3://AKUSER:se%2Fcret@glmdata-test/nothing"
     for use in (lambda: stream_of(uri), lambda: list(verify(uri)), lambda: stream_of(f"{uri}?scheme=ftp&no=se%2Fcret")):
         with pytest.raises((ShardError, ConfigError, StorageError)) as told:
@@ -262,7 +262,7 @@ class FlakyFileSystem(MemoryFileSystem):
 @pytest.fixture
 def flaky(build, monkeypatch):
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
-    monkeypatch.setattr(folder_module, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(remote_module, "BACKOFF_S", 0.001)
     FlakyFileSystem.failures = FlakyFileSystem.cut = 0
     files = fsspec.filesystem("flaky")
     for path in build.rglob("*"):
@@ -272,9 +272,9 @@ def flaky(build, monkeypatch):
 
 
 def test_failures_are_tried_again(flaky, build, cache):
-    FlakyFileSystem.failures = folder_module.ATTEMPTS - 1
+    FlakyFileSystem.failures = remote_module.ATTEMPTS - 1
     shards = Shards(flaky, cache=Cache(cache))
-    FlakyFileSystem.failures, FlakyFileSystem.cut = folder_module.ATTEMPTS - 1, 1
+    FlakyFileSystem.failures, FlakyFileSystem.cut = remote_module.ATTEMPTS - 1, 1
 
     assert shards.take(np.arange(ROWS), ["sample_id"])["sample_id"].tolist() == [10 * n + 7 for n in range(ROWS)]
 

@@ -17,7 +17,7 @@ from synthetic import LENGTH, SPECIAL, VOCABULARY, batch_of, random_row, write_b
 from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.shards import mapping, reader
 from glmdata.shards.footer import FooterError, record_batch_blocks
-from glmdata.shards.manifest import Manifest, fingerprint_of
+from glmdata.shards.manifest import Manifest, fingerprint_of, manifest_text
 from glmdata.shards.reader import Shards
 from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, make_batch, shard_schema, trim_batch
 from glmdata.shards.verify import verify
@@ -50,7 +50,7 @@ def rewritten_manifest(folder: Path, change) -> None:
     change(content)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     content["checksum"] = xxhash.xxh3_64_hexdigest(canonical.encode())
-    (folder / "manifest.json").write_text(json.dumps(content))
+    (folder / "manifest.json").write_text(manifest_text(content))
 
 
 # ---------------------------------------------------------------- schema and batches
@@ -170,7 +170,7 @@ def test_hashes_are_those_of_the_file_and_of_each_message(tmp_path):
     assert [pa.ipc.read_record_batch(m, SCHEMA).num_rows for m in messages] == [6, 4]
 
 
-def test_a_frozen_shard_keeps_its_bytes(tmp_path):
+def test_d7_a_frozen_shard_keeps_its_bytes(tmp_path):
     """Another hash here means other bytes from the same rows: another format, or a pyarrow that writes otherwise."""
     rows = [random_row(n) | {"sentence_ends": [3], "input_ids": list(range(LENGTH))} for n in range(5)]
     fixed = [row | {name: [1] * LENGTH for name in MATRIX_COLUMNS[1:]} | {"length": 9} for row in rows]
@@ -206,7 +206,7 @@ def test_the_footer_parser_finds_no_batches_in_an_empty_file(tmp_path):
     assert record_batch_blocks(memoryview((tmp_path / "x").read_bytes())) == []
 
 
-def test_the_footer_parser_survives_any_bytes(tmp_path):
+def test_c13_the_footer_parser_survives_any_bytes(tmp_path):
     write_shard(tmp_path / "x", SCHEMA, [batch_of([random_row(n)], SCHEMA) for n in range(3)])
     data = (tmp_path / "x").read_bytes()
     (size,) = struct.unpack("<i", data[-10:-6])
@@ -241,7 +241,7 @@ def test_a_folder_without_a_manifest_holds_no_build(tmp_path):
         Manifest.load(tmp_path / "nowhere")
 
 
-def test_another_format_version_is_named(build, tmp_path):
+def test_d5_d7_another_format_version_is_named(build, tmp_path):
     folder = copied(build, tmp_path / "b")
     rewritten_manifest(folder, lambda content: content.update(format_version=2))
 
@@ -258,7 +258,7 @@ def test_what_is_no_manifest_is_damaged(tmp_path, text):
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a//b", "a\\b", "", "./a", "ünïcode", "a\n"])
-def test_names_that_leave_the_folder_are_refused(build, tmp_path, name):
+def test_d5_names_that_leave_the_folder_are_refused(build, tmp_path, name):
     folder = copied(build, tmp_path / "b")
     rewritten_manifest(folder, lambda content: content["shards"][0].update(path=name))
     with pytest.raises(ShardCorruptError, match=r"manifest\.json: not a manifest"):
@@ -286,7 +286,7 @@ def test_names_that_leave_the_folder_are_refused(build, tmp_path, name):
         lambda m: m["tokenizer"]["special_tokens"].update(sop=VOCABULARY),
     ],
 )
-def test_manifests_that_contradict_themselves_are_refused(build, tmp_path, change):
+def test_d5_manifests_that_contradict_themselves_are_refused(build, tmp_path, change):
     folder = copied(build, tmp_path / "b")
     rewritten_manifest(folder, change)
 
@@ -378,7 +378,7 @@ def test_damage_names_shard_and_record_batch(build, tmp_path):
         shards.row(40 + 16)
 
 
-def test_cut_missing_and_misplaced_shards_are_refused(build, tmp_path):
+def test_d2_cut_missing_and_misplaced_shards_are_refused(build, tmp_path):
     folder = copied(build, tmp_path / "b")
     first, second, third = sorted((folder / "shards").iterdir())
     data = first.read_bytes()
@@ -411,7 +411,7 @@ def test_a_good_build_has_no_problem(build, tmp_path):
     assert list(verify(tmp_path / "z")) == []
 
 
-def test_every_flipped_bit_is_found_and_its_file_named(build, tmp_path):
+def test_d1_d3_every_flipped_bit_is_found_and_its_file_named(build, tmp_path):
     folder = copied(build, tmp_path / "b")
     rng = random.Random(7)
     names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
@@ -441,7 +441,7 @@ def test_a_damaged_record_batch_is_told(build, tmp_path):
     assert [p.place for p in verify(folder)] == ["record batch 3"]
 
 
-def test_missing_longer_and_extra_files_are_found(build, tmp_path):
+def test_d2_missing_longer_and_extra_files_are_found(build, tmp_path):
     folder = copied(build, tmp_path / "b")
     first, second, _ = sorted((folder / "shards").iterdir())
     first.unlink()

@@ -80,11 +80,11 @@ def test_dtypes_are_what_embeddings_and_losses_take(build):
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_the_order_does_not_depend_on_the_world(build, world):
+def test_d8_the_order_does_not_depend_on_the_world(build, world):
     assert interleaved(build, world, 12, seed=7) == rows_at(np.arange(12 * GLOBAL), seed=7, size=ROWS).tolist()
 
 
-def test_every_epoch_has_every_sample_once(build):
+def test_d8_every_epoch_has_every_sample_once(build):
     order = numbers(take(stream_of(build, 30, seed=1), 10))
 
     epochs = [order[start : start + ROWS] for start in (0, ROWS, 2 * ROWS)]
@@ -137,7 +137,7 @@ def test_blocks_of_positions_join_without_a_seam(build, monkeypatch):
 # ---------------------------------------------------------------- state
 
 
-def test_a_run_resumes_from_any_step_onto_any_world(build):
+def test_d8_a_run_resumes_from_any_step_onto_any_world(build):
     rng = random.Random(5)
     for step in [0, 1, *(rng.randrange(2, 60) for _ in range(8))]:
         stream = stream_of(build, GLOBAL, seed=7)
@@ -217,7 +217,7 @@ MANY_WORKERS = pytest.mark.filterwarnings("ignore:This DataLoader will create") 
 
 @MANY_WORKERS
 @pytest.mark.parametrize(("workers", "start"), [(0, None), (1, "fork"), (2, "fork"), (3, "fork"), (2, "spawn")])
-def test_the_order_does_not_depend_on_workers(build, workers, start):
+def test_d8_the_order_does_not_depend_on_workers(build, workers, start):
     stream = stream_of(build, 9, seed=7, dp_rank=1, dp_world=2, epochs=2)
     wanted = numbers(stream_of(build, 9, seed=7, dp_rank=1, dp_world=2, epochs=2))
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers, multiprocessing_context=start)

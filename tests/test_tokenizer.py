@@ -87,7 +87,7 @@ def test_decoding_gives_the_text_back(tokenizer: Tokenizer, text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "▁", "a▁b▁▁", " a ", "\n\n", "a  b\t\tc", "\x00", "👩‍👩‍👧", "𠮷", *SPECIAL_TEXTS.values(), "<0x41>"]
 )
-def test_odd_texts_come_back(tokenizer: Tokenizer, text: str) -> None:
+def test_c11_odd_texts_come_back(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode([text])[0]) == text
 
 
@@ -105,7 +105,7 @@ def test_special_ids_lie_above_the_model_and_differ(tokenizer: Tokenizer) -> Non
 
 
 @pytest.mark.parametrize("spelling", sorted(set(SPECIAL_TEXTS.values())))
-def test_text_never_gives_a_special_id(tokenizer: Tokenizer, spelling: str) -> None:
+def test_c11_text_never_gives_a_special_id(tokenizer: Tokenizer, spelling: str) -> None:
     assert tokenizer.encode([f"x{spelling}y"])[0].max() < tokenizer.num_pieces
 
 
@@ -139,7 +139,7 @@ def test_a_dummy_prefix_stands_before_the_text_only(prefixed: Tokenizer, monkeyp
 @pytest.mark.parametrize(
     ("data", "message"), [(b"", "not a SentencePiece"), (b"hello\n" * 99, "not a SentencePiece"), (None, "no such")]
 )
-def test_what_is_no_model_is_refused_by_name(tmp_path: Path, data: bytes | None, message: str) -> None:
+def test_c12_what_is_no_model_is_refused_by_name(tmp_path: Path, data: bytes | None, message: str) -> None:
     path = tmp_path / "x.model"
     if data is not None:
         path.write_bytes(data)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
 from glmdata.pipelines.train import train_on_ray  # noqa: E402
 from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
 from glmdata.training.metrics import draw_curve, read_metrics  # noqa: E402
-from glmdata.training.run import RunOptions, train  # noqa: E402
+from glmdata.training.run import TrainOptions, train  # noqa: E402
 from glmdata.training.settings import TrainSettings  # noqa: E402
 
 MODEL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2}
@@ -40,9 +41,9 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def options(shards: str, out: Path, *, model: dict | None = None, holdout: int = 0, **settings: object) -> RunOptions:
+def options(shards: str, out: Path, *, model: dict | None = None, holdout: int = 0, **settings: object) -> TrainOptions:
     given = {"steps": 8, "batch_size": 4, "save_every": 3, "learning_rate": 1e-3} | settings
-    return RunOptions(
+    return TrainOptions(
         shards=shards, out=out, model=MODEL | (model or {}), settings=TrainSettings(**given), holdout=holdout
     )
 
@@ -158,13 +159,14 @@ def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: P
     train(options(shards, tmp_path / "one", batch_size=4, **given))
     lines: list[dict] = []
     two = options(shards, tmp_path / "two", batch_size=2, **given)
-    last = train_on_ray(two, 2, "local", report=lines.append)
+    last = train_on_ray(train, two, 2, "local", report=lines.append)
     alone, both = told(tmp_path / "one"), told(tmp_path / "two")
     assert [line["loss"] for line in alone] == pytest.approx([line["loss"] for line in both], abs=1e-5)
     assert lines == read_metrics(tmp_path / "two")
     assert lines[-1] == last
+    longer = options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9})
     with pytest.raises(ConfigError, match="begun with"):
-        train_on_ray(options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9}), 2, "local")
+        train_on_ray(train, longer, 2, "local")
 
 
 def run_alone(command: list[str], out: Path, batch: str) -> None:
@@ -247,3 +249,63 @@ def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_p
     assert wrong.returncode == 2
     assert "did you mean batch_size?" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_event_files_say_what_metrics_say_after_a_kill_too(shards: str, tmp_path: Path) -> None:
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="no tensorboard")
+
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        if line["step"] == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(options(shards, tmp_path, holdout=8, evaluate_every=2), kill)
+    train(options(shards, tmp_path, holdout=8, evaluate_every=2))
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+    found = reading.EventAccumulator(str(tmp_path), purge_orphaned_data=False).Reload()
+    lines = read_metrics(tmp_path)
+    for tag, of in (
+        ("loss", lambda line: line["loss"]),
+        ("learning_rate", lambda line: line["learning_rate"]),
+        ("languages/zh", lambda line: line["languages"].get("zh")),
+        ("evaluation/objectives/token", lambda line: line.get("evaluation", {}).get("objectives", {}).get("token")),
+    ):
+        expected = [(line["step"], of(line)) for line in lines if of(line) is not None]
+        assert expected
+        events = found.Scalars(tag)
+        assert [event.step for event in events] == [step for step, _ in expected]
+        assert [event.value for event in events] == pytest.approx([value for _, value in expected])
+
+
+def test_event_files_are_not_written_where_they_are_not_wanted(shards: str, tmp_path: Path) -> None:
+    train(options(shards, tmp_path, steps=1, tensorboard=False))
+    assert not list(tmp_path.glob("events.*"))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own parts
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_compiled_model_learns_what_an_eager_one_does(shards: str, tmp_path: Path, accumulation: int) -> None:
+    """By TorchInductor, in the compiler's own cache; with dropout its random numbers would be others."""
+    for name, compiled in (("eager", False), ("compiled", True)):
+        train(
+            options(
+                shards,
+                tmp_path / name,
+                model={"dropout": 0.0},
+                holdout=8,
+                compile=compiled,
+                epsilon=1e-4,
+                accumulation=accumulation,
+            )
+        )
+    for eager, compiled in zip(told(tmp_path / "eager"), told(tmp_path / "compiled"), strict=True):
+        assert compiled["target_tokens"] == eager["target_tokens"]
+        assert compiled["loss"] == pytest.approx(eager["loss"], abs=1e-4)
+        assert compiled["gradient_norm"] == pytest.approx(eager["gradient_norm"], rel=1e-3)
+    assert compiled["evaluation"]["loss"] == pytest.approx(eager["evaluation"]["loss"], abs=1e-4)
+    weights = [load_part(checkpoints(tmp_path / run)[-1][1], "model") for run in ("eager", "compiled")]
+    assert weights[0].keys() == weights[1].keys()

@@ -434,7 +434,7 @@ def test_differences_are_coloured_or_marked(built: Path) -> None:
         (("{corpus}", "en/c.txt:0"), 1, "no finished build"),
         (("{built}", "en/c.txt"), 2, "URI:RECORD"),
         (("{built}",), 2, "Missing argument"),
-        (("{built}", "en/c.txt:0", "--corpus", "s3://x/y"), 2, "s3:// is not supported"),
+        (("{built}", "en/c.txt:0", "--corpus", "odd://x/y"), 2, "odd://x/y: cannot be read"),
     ],
 )
 def test_what_cannot_be_told_is_one_line(

@@ -22,6 +22,7 @@ from glmdata.corpus.streams import UnreadableError, open_checked, read_blocks, w
 from glmdata.corpus.tables import ARROW_MAGIC
 from glmdata.errors import ConfigError, InputError
 from glmdata.recipe import CorpusSettings
+from glmdata.remote import is_remote, without_secrets
 from glmdata.storage import absolute, file_digest, storage_errors
 
 __all__ = ["Benchmark", "find_benchmarks", "read_benchmark"]
@@ -54,6 +55,10 @@ def find_benchmarks(places: Sequence[str]) -> tuple[Benchmark, ...]:
     """
     found: dict[str, Benchmark] = {}
     for place in places:
+        if is_remote(place):
+            raise ConfigError(
+                f"{KEY}: {without_secrets(place)}: benchmarks are read from a local path; copy them there"
+            )
         if "://" not in place and not Path(place).exists():
             raise ConfigError(f"{KEY}: {place}: no such file or folder")
         try:

@@ -43,6 +43,7 @@ class Outcome(enum.IntEnum):
     BALANCE = 7
     TOO_SHORT = 8
     CONTAMINATED = 9
+    TIE = 10
 
     @property
     def label(self) -> str:

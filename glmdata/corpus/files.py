@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from glmdata.corpus.remote_files import find_object, find_objects
 from glmdata.errors import ConfigError, InputError
+from glmdata.remote import Found, is_remote, without_secrets
 
 __all__ = ["Compression", "Format", "InputFile", "Listing", "find_file", "find_files", "uri_of"]
 
@@ -44,14 +46,20 @@ class InputFile:
     uri: str
     """POSIX path inside the corpus, always valid UTF-8 without control characters."""
     path: str
-    """Where to open it; bytes outside UTF-8 as surrogates, as `os` wants them."""
+    """Where to open it: a path, bytes outside UTF-8 as surrogates, as `os` wants them; or a URI, with its secrets."""
     size: int
     mtime_ns: int
+    """Time of the last change; by the store's clock in an object store, 0 where that tells none."""
     format: Format
     """"folder" only for a folder that cannot be listed."""
     compression: Compression | None
     problem: str | None
     """Why it cannot be opened; it is then one quarantined row of the ledger."""
+
+    @property
+    def shown(self) -> str:
+        """Its path or URI as it may be told."""
+        return without_secrets(self.path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,15 +72,16 @@ class Listing:
 
 
 def find_files(corpora: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
-    """List the readable files of folders (recursively) and single files, as paths or file:// URIs.
+    """List the readable files of folders (recursively) and single files, as paths or URIs.
 
     Hidden files and folders, pipes, sockets and devices are passed over. `exclude` names folders not to enter.
 
     Raises:
-        ConfigError: a URI of another scheme.
+        ConfigError: a URI that leads nowhere.
+        StorageError: an object store cannot be listed.
         InputError: a corpus does not exist or cannot be listed, or two corpora give one uri to two files.
     """
-    shut = frozenset(os.path.realpath(folder) for folder in exclude)
+    shut = frozenset(without_secrets(place) if is_remote(place) else os.path.realpath(place) for place in exclude)
     found: dict[str, tuple[str, InputFile]] = {}
     ignored: Counter[str] = Counter()
     for corpus in corpora:
@@ -82,10 +91,10 @@ def find_files(corpora: Sequence[str], *, exclude: Sequence[str] = ()) -> Listin
                 continue
             if file.uri in found:
                 raise InputError(
-                    f"{found[file.uri][0]} and {corpus} both hold {file.uri}, and a file is known by its path below "
-                    "--corpus; give the folder that holds both"
+                    f"{found[file.uri][0]} and {without_secrets(corpus)} both hold {file.uri}, and a file is known by "
+                    "its path below --corpus; give the folder that holds both"
                 )
-            found[file.uri] = (corpus, file)
+            found[file.uri] = (without_secrets(corpus), file)
     return Listing(files=tuple(found[uri][1] for uri in sorted(found)), ignored=dict(sorted(ignored.items())))
 
 
@@ -97,6 +106,12 @@ def find_file(corpora: Sequence[str], uri: str) -> InputFile | None:
     inner = os.fsdecode(re.sub(rb"%([0-9A-F]{2})", _unescaped, uri.encode()))
     parts = inner.split("/")
     for corpus in corpora:
+        if is_remote(corpus):
+            there = find_object(corpus, inner)
+            found = there and _object(inner, *there)
+            if isinstance(found, InputFile):
+                return found
+            continue
         root = _local_path(corpus)
         path = os.path.join(root, inner)  # noqa: PTH118  (may hold any bytes)
         if len(parts) == 1 and Path(root).name == inner and not os.path.isdir(root):  # noqa: PTH112
@@ -109,7 +124,7 @@ def find_file(corpora: Sequence[str], uri: str) -> InputFile | None:
             status = os.stat(path)  # noqa: PTH116
         except (OSError, ValueError):
             continue
-        file = _input_file(inner, path, status) if stat.S_ISREG(status.st_mode) else None
+        file = _input_file(inner, path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
         if isinstance(file, InputFile):
             return file
     return None
@@ -123,6 +138,9 @@ def _unescaped(escaped: re.Match[bytes]) -> bytes:
 
 def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
     """The files of one corpus; the ending of each that is of no known kind."""
+    if is_remote(corpus):
+        yield from _objects_of(corpus, shut)
+        return
     root = _local_path(corpus)
     try:
         status = os.stat(root)  # noqa: PTH116  (paths here may hold any bytes; `os` and `Path` agree on them)
@@ -134,10 +152,23 @@ def _files_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{corpus}: neither a folder nor a regular file")
     name = Path(root).name
-    file = _input_file(name, root, status)
+    file = _input_file(name, root, status.st_size, status.st_mtime_ns)
     if isinstance(file, str):
         raise InputError(f"{corpus}: cannot be read as a corpus; files end in {', '.join(ENDINGS)}")
     yield file
+
+
+def _objects_of(corpus: str, shut: frozenset[str]) -> Iterator[InputFile | str]:
+    empty = True
+    for inner, uri, found in find_objects(corpus, shut):
+        empty = False
+        yield _object(inner, uri, found)
+    if empty and not any(without_secrets(corpus).rstrip("/") == place.rstrip("/") for place in shut):
+        raise InputError(f"--corpus {without_secrets(corpus)}: no such bucket or object, and none below it")
+
+
+def _object(inner: str, uri: str, found: Found) -> InputFile | str:
+    return _input_file(inner, uri, found.size, found.changed_ns)
 
 
 def _local_path(corpus: str) -> str:
@@ -145,10 +176,13 @@ def _local_path(corpus: str) -> str:
     if scheme is None:
         return corpus
     if scheme[1].lower() != "file":
-        raise ConfigError(f"{corpus}: corpora are local paths or file:// URIs; {scheme[1]}:// is not supported")
+        raise ConfigError(f"{corpus}: the scheme of a local file is written file://")
     parts = urlsplit(corpus)
     if parts.netloc not in ("", "localhost"):
-        raise ConfigError(f"{corpus}: a file:// URI has three slashes, file:///path; {parts.netloc} would be a host")
+        host = parts.netloc.rpartition("@")[2]
+        raise ConfigError(
+            f"file://{host}{parts.path}: a file:// URI has three slashes, file:///path; {host} would be a host"
+        )
     return os.fsdecode(unquote_to_bytes(corpus[len("file://") + len(parts.netloc) :]))
 
 
@@ -196,7 +230,7 @@ def _walk(corpus: str, root: str, shut: frozenset[str]) -> Iterator[InputFile | 
                     yield _broken(inner, entry.path, *kind, f"cannot be opened: {_why(error)}")
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield _input_file(inner, entry.path, status)
+                yield _input_file(inner, entry.path, status.st_size, status.st_mtime_ns)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -215,15 +249,15 @@ def _kind(name: str) -> tuple[Format, Compression | None] | None:
     return next((kind for ending, kind in ENDINGS.items() if lower.endswith(ending)), None)
 
 
-def _input_file(inner: str, path: str, status: os.stat_result) -> InputFile | str:
+def _input_file(inner: str, path: str, size: int, mtime_ns: int) -> InputFile | str:
     kind = _kind(inner)
     if kind is None:
         return uri_of(os.path.splitext(inner)[1].lower()) or "no ending"  # noqa: PTH122
     return InputFile(
         uri=uri_of(inner),
         path=path,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        size=size,
+        mtime_ns=mtime_ns,
         format=kind[0],
         compression=kind[1],
         problem=None,

@@ -26,6 +26,7 @@ from glmdata.corpus.streams import (
 from glmdata.corpus.tables import read_arrow, read_parquet
 from glmdata.errors import StorageError
 from glmdata.recipe import CorpusSettings
+from glmdata.remote import without_secrets
 
 __all__ = ["read_split"]
 
@@ -54,7 +55,9 @@ def read_split(
                 yield from batches.add(group)
     except UnreadableError as error:
         if split.ordinal:
-            raise StorageError(f"{split.path}: changed since the build began: {error.reason}") from None
+            raise StorageError(
+                f"{without_secrets(split.path)}: changed since the build began: {error.reason}"
+            ) from None
         told = error.reason
         if batches.records or split.compression:
             told += f"; {batches.records:,} complete records before it were read"
@@ -67,11 +70,15 @@ def _records(
 ) -> Iterator[RecordGroup]:
     field, limit = settings.text_field, settings.max_record_bytes
     if split.format == "parquet" and convert is not None:
-        return read_parquet_records(file, start=split.start, end=split.end, convert=convert)
+        return read_parquet_records(
+            file, start=split.start, end=split.end, convert=convert, expansion=settings.max_expansion
+        )
     if split.format == "arrow" and convert is not None:
         return read_arrow_records(file, convert=convert)
     if split.format == "parquet":
-        return read_parquet(file, start=split.start, end=split.end, field=field, limit=limit)
+        return read_parquet(
+            file, start=split.start, end=split.end, field=field, limit=limit, expansion=settings.max_expansion
+        )
     if split.format == "arrow":
         return read_arrow(file, field=field, limit=limit)
     return _text_records(file, split, settings, convert)
@@ -84,7 +91,7 @@ def _text_records(
     end = UNBOUNDED if split.end == TO_THE_END else split.end
     inside = False
     if split.start == 0:
-        begin, blocks = without_mark(read_blocks(file, split.compression), split.compression)
+        begin, blocks = without_mark(read_blocks(file, split.compression, limits=settings), split.compression)
     else:
         begin = _first_begin(file, split, end)
         if begin >= end:

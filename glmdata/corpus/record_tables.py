@@ -11,22 +11,27 @@ import numpy as np
 import pyarrow as pa
 
 from glmdata.corpus.batches import Convert, RecordGroup, Refused
-from glmdata.corpus.streams import MAX_EXPANDED_BYTES, MAX_EXPANSION, CheckedFile, UnreadableError
+from glmdata.corpus.streams import FREE_BYTES, CheckedFile, UnreadableError
 from glmdata.corpus.tables import ARROW_MAGIC, DATA_ERRORS, MAX_STEP_ROWS, open_parquet, refused, said
 from glmdata.errors import StorageError
 
 __all__ = ["read_arrow_records", "read_parquet_records"]
 
 
-def read_parquet_records(file: CheckedFile, *, start: int, end: int, convert: Convert) -> Iterator[RecordGroup]:
-    """Records of the row groups [start, end); rows that cannot be decoded are refused, never lost."""
+def read_parquet_records(
+    file: CheckedFile, *, start: int, end: int, convert: Convert, expansion: int
+) -> Iterator[RecordGroup]:
+    """Records of the row groups [start, end); rows that cannot be decoded are refused, never lost.
+
+    `expansion`: `max_expansion` of the recipe.
+    """
     table = open_parquet(file, None)
     columns = [field.name for field in table.schema_arrow if _is_plain(field.type)]
     for index in range(start, end):
         group = table.metadata.row_group(index)
         rows, done, expanded = group.num_rows, 0, group.total_byte_size
         reason = f"row group {index} ends early"
-        if expanded > MAX_EXPANDED_BYTES and expanded > MAX_EXPANSION * max(1, file.size):
+        if expanded > FREE_BYTES and expanded > expansion * max(1, file.size):
             reason = f"row group {index} expands to {expanded:,} bytes, like a decompression bomb"
         else:
             try:

@@ -6,12 +6,13 @@ groups; compressed and Arrow files cannot be entered in the middle and stay whol
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from glmdata.corpus.files import Compression, Format, InputFile
 from glmdata.corpus.streams import UnreadableError, open_checked
 from glmdata.corpus.tables import open_parquet
 from glmdata.recipe import CorpusSettings
+from glmdata.storage import PLACE
 
 __all__ = ["TO_THE_END", "Split", "plan_splits"]
 
@@ -24,7 +25,7 @@ class Split:
     """A part of a file that one task reads; plain values only, `dataclasses.asdict` makes JSON of it."""
 
     uri: str
-    path: str
+    path: str = field(metadata=PLACE)
     format: Format
     compression: Compression | None
     start: int

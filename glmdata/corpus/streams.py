@@ -14,12 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from glmdata.corpus.remote_files import RangeReader
 from glmdata.errors import StorageError
+from glmdata.recipe import CorpusSettings
+from glmdata.remote import is_remote, without_secrets
 
 __all__ = [
     "BLOCK_BYTES",
-    "MAX_EXPANDED_BYTES",
-    "MAX_EXPANSION",
+    "FREE_BYTES",
     "SIGNATURE_BYTES",
     "CheckedFile",
     "UnreadableError",
@@ -30,11 +32,11 @@ __all__ = [
     "without_mark",
 ]
 
+CORPUS = CorpusSettings()
 BLOCK_BYTES = 1 << 20
 ZSTD_STEP = 1 << 16
-MAX_EXPANDED_BYTES = 256 << 20
-MAX_EXPANSION = 500
-"""More than both is a bomb: MAX_EXPANSION is in units of the file's size, a judgement; deflate ends near 1030."""
+FREE_BYTES = 256 << 20
+"""What anything compressed may expand to, whatever its size: small files of one repeated line are no bombs."""
 
 SIGNATURE_BYTES = 4
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -61,11 +63,21 @@ class UnreadableError(Exception):
 class CheckedFile(io.RawIOBase):
     """A file opened for reading whose failing reads raise StorageError with name and offset, through any library."""
 
-    def __init__(self, file: io.FileIO, path: str):
+    def __init__(self, path: str):
+        """Open a path or the URI of an object. Raises OSError."""
         super().__init__()
-        self._file = file
-        self.path = path
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._path = path
+        self.path = without_secrets(path)
+        if is_remote(path):
+            self._file: io.FileIO | RangeReader = RangeReader(path)
+            self.size = self._file.size
+        else:
+            self._file = io.FileIO(path)
+            self.size = os.fstat(self._file.fileno()).st_size
+
+    def again(self) -> "CheckedFile":
+        """The same file, opened once more."""
+        return CheckedFile(self._path)
 
     def readable(self) -> bool:
         """Reading is all it does."""
@@ -87,6 +99,8 @@ class CheckedFile(io.RawIOBase):
         """As io.RawIOBase; raises StorageError."""
         try:
             return self._file.readinto(buffer) or 0
+        except StorageError:
+            raise
         except OSError as error:
             raise self._failed(error) from error
 
@@ -95,6 +109,8 @@ class CheckedFile(io.RawIOBase):
         left = max(self.size - self.tell(), BLOCK_BYTES)
         try:
             return self._file.read(left if size < 0 else min(size, left)) or b""
+        except StorageError:
+            raise
         except OSError as error:
             raise self._failed(error) from error
 
@@ -108,15 +124,20 @@ class CheckedFile(io.RawIOBase):
 
 
 def open_checked(path: str, *, sole: bool = True) -> CheckedFile:
-    """Open a file.
+    """Open a file by its path, or an object by its URI.
 
     Raises:
         UnreadableError: it cannot be opened.
         StorageError: the same where it is not `sole` but one split of several, so was there when the build began.
     """
     try:
-        return CheckedFile(io.FileIO(path), path)
+        return CheckedFile(path)
+    except StorageError:
+        raise
     except OSError as error:
+        path = without_secrets(path)
+        if is_remote(path):
+            raise StorageError(f"{path}: gone since the build began; run the command again with --fresh") from None
         if not sole:
             raise StorageError(f"{path}: cannot be opened any more: {error.strerror}") from error
         raise UnreadableError(f"cannot be opened: {error.strerror}") from None
@@ -137,9 +158,12 @@ def check_signature(head: bytes, compression: str | None) -> None:
         )
 
 
-def read_blocks(file: CheckedFile, compression: str | None, start: int = 0) -> Iterator[bytes]:
-    """Blocks of about BLOCK_BYTES; plain files from byte `start` on.
+def read_blocks(
+    file: CheckedFile, compression: str | None, start: int = 0, *, limits: CorpusSettings = CORPUS
+) -> Iterator[bytes]:
+    """Blocks of about BLOCK_BYTES; plain files from byte `start` on, compressed ones within the `limits`.
 
+    A frame of zstd whose window is past 128 MiB is refused by the library: it would hold as much of the text in memory.
     Every byte before damage is given before UnreadableError is raised, whose `offset` tells how many there were.
     """
     if compression is None:
@@ -150,11 +174,15 @@ def read_blocks(file: CheckedFile, compression: str | None, start: int = 0) -> I
     given = 0
     for block in _read_gzip(file) if compression == "gzip" else _read_zstd(file):
         given += len(block)
-        if given > MAX_EXPANDED_BYTES and given > MAX_EXPANSION * file.size:
+        if given > FREE_BYTES and given > limits.max_expansion * file.size:
             raise UnreadableError(
-                f"expands to more than {MAX_EXPANSION} times its {file.size:,} bytes, like a decompression bomb; "
-                f"reading stopped after {given:,} bytes",
+                f"expands to more than {limits.max_expansion} times its {file.size:,} bytes, like a decompression "
+                f"bomb (corpus.max_expansion); reading stopped after {given:,} bytes",
                 given,
+            )
+        if given > limits.max_expanded_bytes:
+            raise UnreadableError(
+                f"expands to more than corpus.max_expanded_bytes; reading stopped after {given:,} bytes", given
             )
         yield block
 
@@ -215,7 +243,7 @@ def _zstd_rest(file: CheckedFile, given: int) -> Iterator[bytes]:
     """What can be read after the first `given` bytes, up to the damage."""
     for step in (ZSTD_STEP, 1):
         with (
-            CheckedFile(io.FileIO(file.path), file.path) as again,
+            file.again() as again,
             pa.CompressedInputStream(pa.PythonFile(again, mode="r"), "zstd") as stream,
         ):
             for _ in range(given // BLOCK_BYTES):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glmdata.corpus.batches import MAX_BATCH_RECORDS, RecordGroup, too_long
-from glmdata.corpus.streams import BLOCK_BYTES, MAX_EXPANDED_BYTES, MAX_EXPANSION, CheckedFile, UnreadableError
+from glmdata.corpus.streams import BLOCK_BYTES, FREE_BYTES, CheckedFile, UnreadableError
 from glmdata.errors import StorageError
 
 __all__ = [
@@ -70,8 +70,13 @@ def _check_counts(metadata: pq.FileMetaData, leaf: int | None) -> None:
         raise UnreadableError("the parquet footer contradicts itself about the number of rows")
 
 
-def read_parquet(file: CheckedFile, *, start: int, end: int, field: str, limit: int) -> Iterator[RecordGroup]:
-    """Records of the row groups [start, end). Rows that cannot be decoded are refused one by one, never lost."""
+def read_parquet(
+    file: CheckedFile, *, start: int, end: int, field: str, limit: int, expansion: int
+) -> Iterator[RecordGroup]:
+    """Records of the row groups [start, end). Rows that cannot be decoded are refused one by one, never lost.
+
+    `limit`, `expansion`: `max_record_bytes` and `max_expansion` of the recipe.
+    """
     table = open_parquet(file, field)
     column = _column_index(table.schema_arrow, field)
     leaf = _leaf_index(table, field, column)
@@ -81,7 +86,7 @@ def read_parquet(file: CheckedFile, *, start: int, end: int, field: str, limit: 
         rows, done = chunk.num_values, 0
         expanded = chunk.total_uncompressed_size
         reason = f"row group {index} ends early"
-        if expanded > MAX_EXPANDED_BYTES and expanded > MAX_EXPANSION * max(1, chunk.total_compressed_size):
+        if expanded > FREE_BYTES and expanded > expansion * max(1, chunk.total_compressed_size):
             reason = f"row group {index} expands to {expanded:,} bytes, like a decompression bomb"
         else:
             step = max(1, rows) if shared else max(1, min(MAX_STEP_ROWS, BLOCK_BYTES * rows // max(1, expanded)))

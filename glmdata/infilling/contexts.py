@@ -1,9 +1,10 @@
 """From the examples of fine-tuning to tokens that fit in a row: contexts with their mask, answers, choices.
 
-Dialogues: a row for each response, the rounds before it in its context. Where that is too long the oldest rounds go;
-where the prompt alone is, its end goes. Templates (cloze, seq2seq): tokens go from the end of the longest part that
-came from a field, so that all long ones end equally long; what the template itself says stays. An answer that is too
-long loses its end. Whatever goes is counted, and no example goes whole.
+Dialogues: a row for each response, the rounds before it in its context; of preferences a row for the last, with both
+answers. Where that is too long the oldest rounds go; where the prompt alone is, its end goes. Templates (cloze,
+seq2seq): tokens go from the end of the longest part that came from a field, so that all long ones end equally long;
+what the template itself says stays. An answer that is too long loses its end. Whatever goes is counted, and no example
+goes whole.
 
 Texts are encoded in batches; a history is encoded as the one text that a model is prompted with.
 """
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from glmdata.corpus.records import Example
+from glmdata.corpus.examples import Example
 from glmdata.errors import ConfigError
 from glmdata.recipe import FinetuneSettings
 from glmdata.tokenization.special import SpecialTokens
@@ -57,7 +58,7 @@ class Row:
     mask: int
     """0, 1 or 2: [MASK], [sMASK], [gMASK]."""
     answers: list[Tokens]
-    """What may stand at the mask, without sop and eop; one alone but in cloze."""
+    """What may stand at the mask, without sop and eop; one alone but in cloze and preference."""
     label: int
     """The right one."""
     silent: Tokens = field(default_factory=lambda: np.zeros(0, np.int32))
@@ -98,7 +99,7 @@ def rows_of(examples: Sequence[Example], codec: Codec, settings: FinetuneSetting
     Raises ConfigError where the recipe's template alone has more tokens than a context may.
     """
     room = _Room(settings, sequence_length)
-    dialogues = settings.task == "sft"
+    dialogues = settings.task in ("sft", "preference")
     made = _of_dialogues(examples, codec, room) if dialogues else _of_templates(examples, codec, room)
     return [_silenced(row, codec.special) for row in made] if settings.causal else made
 
@@ -121,10 +122,13 @@ def _of_dialogues(examples: Sequence[Example], codec: Codec, room: _Room) -> lis
     ]
     head = [special.cls] if settings.cls else []
     added = len(head) + 1
-    answers = codec.each([examples[number].turns[turn][1] for number, turn in places])
+    texts = [examples[number].choices or [examples[number].turns[turn][1]] for number, turn in places]
+    told = iter(codec.each([text for mine in texts for text in mine]))
+    answers = [[next(told) for _ in mine] for mine in texts]
     alone = codec.each([_prompt_text(examples[number], turn, turn, settings) for number, turn in places])
-    kept = [answer[: room.answer(len(context) + added)] for answer, context in zip(answers, alone, strict=True)]
-    limits = [room.context(len(answer)) - added for answer in kept]
+    most = [room.answer(len(context) + added) for context in alone]
+    kept = [[answer[:limit] for answer in mine] for mine, limit in zip(answers, most, strict=True)]
+    limits = [room.context(max(map(len, mine))) - added for mine in kept]
     contexts, first = _with_history(examples, places, limits, codec, settings)
     rows = []
     for place, (number, turn) in enumerate(places):
@@ -140,11 +144,11 @@ def _of_dialogues(examples: Sequence[Example], codec: Codec, room: _Room) -> lis
                 context=whole,
                 mask_place=len(whole) - 1,
                 mask=GMASK,
-                answers=[kept[place]],
+                answers=kept[place],
                 label=0,
                 history_cut=first[place],
                 source_cut=cut,
-                target_cut=len(answers[place]) - len(kept[place]),
+                target_cut=sum(map(len, answers[place])) - sum(map(len, kept[place])),
             )
         )
     return rows

@@ -1,7 +1,7 @@
 """The GLM network: one decoder for GLM, GLM-130B and ChatGLM-6B, plain PyTorch.
 
 Read it in this order: config, rotary, attention, block, glm, loss; then reference (original checkpoints), quantize,
-checkpoint, and decoding, beams, generation, chat. Configurations are there without PyTorch.
+checkpoint, lora, prefix and adapters, and decoding, beams, generation, chat. Configurations are there without PyTorch.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -3,6 +3,8 @@
 Legend: B rows, L tokens, K keys (those of earlier calls and L new ones), H hidden size, N heads, D = H / N.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +12,7 @@ from torch.nn import functional
 from glmdata.model.config import GLMConfig
 from glmdata.model.rotary import Rotation, rotate
 
-__all__ = ["Attention", "KeyValueCache", "visibility"]
+__all__ = ["Attention", "KeyValueCache", "PrefixStates", "visibility"]
 
 
 def visibility(
@@ -47,6 +49,19 @@ def visibility(
     return seen[:, None]
 
 
+class PrefixStates(NamedTuple):
+    """Keys and values of a prefix (see prefix.Prefix), [layers, N, P, D]: what every row has read before its text."""
+
+    keys: Tensor
+    values: Tensor
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values [B, N, L, D] behind those of the prefix: [B, N, P + L, D]."""
+        both = zip((self.keys[layer], self.values[layer]), (keys, values), strict=True)
+        first, second = (torch.cat((old.to(new.dtype).expand(len(new), -1, -1, -1), new), 2) for old, new in both)
+        return first, second
+
+
 class KeyValueCache:
     """Keys and values of the tokens that a model has read, for the next call."""
 
@@ -59,19 +74,30 @@ class KeyValueCache:
         self.values = torch.empty(shape, device=device, dtype=dtype)
         self.length = 0
         """Tokens read."""
+        self.prefix = 0
+        """Keys and values of a prefix before them."""
+
+    def begin(self, states: PrefixStates) -> None:
+        """Put a prefix before everything; of a cache in which nothing was read."""
+        self.prefix = states.keys.shape[2]
+        self.keys, self.values = (
+            torch.cat((old[:, None].to(room.dtype).expand(-1, room.shape[1], -1, -1, -1), room), 3)
+            for old, room in ((states.keys, self.keys), (states.values, self.values))
+        )
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write a layer's new keys and values [B, N, L, D] behind the others; all of them [B, N, K, D]."""
-        end = self.length + keys.shape[2]
-        if end > self.keys.shape[3]:
-            raise ValueError(f"the cache has room for {self.keys.shape[3]} tokens, {end} were given")
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
+        start = self.prefix + self.length
+        end, room = start + keys.shape[2], self.keys.shape[3]
+        if end > room:
+            raise ValueError(f"the cache has room for {room - self.prefix} tokens, {end - self.prefix} were given")
+        self.keys[layer, :, :, start:end] = keys
+        self.values[layer, :, :, start:end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows, int64 [R]; a row may come several times."""
-        kept = slice(self.length)
+        kept = slice(self.prefix + self.length)
         for name in ("keys", "values"):
             old = getattr(self, name)
             new = old if len(rows) == old.shape[1] else old.new_empty((old.shape[0], len(rows), *old.shape[2:]))
@@ -92,7 +118,11 @@ class Attention(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden: Tensor, visible: Tensor | None, angles: Rotation | None, cache: KeyValueCache | None
+        self,
+        hidden: Tensor,
+        visible: Tensor | None,
+        angles: Rotation | None,
+        cache: KeyValueCache | PrefixStates | None,
     ) -> Tensor:
         """[B, L, H] -> [B, L, H]. `visible` as `visibility` gives it; None: every key is seen."""
         heads = self.query_key_value(hidden).unflatten(-1, (3, self.num_heads, -1))

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glmdata.model.attention import Attention, KeyValueCache
+from glmdata.model.attention import Attention, KeyValueCache, PrefixStates
 from glmdata.model.config import GLMConfig
 from glmdata.model.rotary import Rotation
 
@@ -47,7 +47,11 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, hidden: Tensor, visible: Tensor | None, angles: Rotation | None, cache: KeyValueCache | None = None
+        self,
+        hidden: Tensor,
+        visible: Tensor | None,
+        angles: Rotation | None,
+        cache: KeyValueCache | PrefixStates | None = None,
     ) -> Tensor:
         """[B, L, H] -> [B, L, H]."""
         normed = self.input_layernorm(hidden)

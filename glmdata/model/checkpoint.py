@@ -1,7 +1,10 @@
 """A model in a folder: model.safetensors, config.json, tokenizer.model.
 
-The folder is written beside its place and renamed when it is whole, so that a killed process leaves either a checkpoint
-or none. Nothing in it can run code.
+An adapter is a folder with adapter.safetensors instead of the model; config.json says where its base lies and how that
+hashes, and the model is loaded from both.
+
+Folders are written beside their place and renamed when whole, so that a killed process leaves either a checkpoint or
+none. Nothing in it can run code.
 """
 
 import json
@@ -11,17 +14,28 @@ from typing import Any, NamedTuple
 import torch
 
 from glmdata.errors import ConfigError, InputError
+from glmdata.model.adapter_settings import read_adapter
+from glmdata.model.adapters import add_adapter, load_adapter, merge_lora
 from glmdata.model.config import GLMConfig
 from glmdata.model.glm import GLM
 from glmdata.model.quantize import quantize_model, quantized_bits
 from glmdata.model.reference import load_weights, read_tensors
-from glmdata.storage import storage_errors, whole_folder
+from glmdata.storage import file_digest, storage_errors, whole_folder
 from glmdata.tokenization import Tokenizer
 
-__all__ = ["Checkpoint", "config_json", "load_pretrained", "read_config", "save_pretrained", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "base_json",
+    "config_json",
+    "load_pretrained",
+    "read_config",
+    "read_config_json",
+    "save_pretrained",
+    "write_checkpoint",
+]
 
 FORMAT_VERSION = 1
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
+CONFIG, WEIGHTS, ADAPTER, TOKENIZER = "config.json", "model.safetensors", "adapter.safetensors", "tokenizer.model"
 
 
 class Checkpoint(NamedTuple):
@@ -49,6 +63,8 @@ def write_checkpoint(model: GLM, folder: Path, tokenizer: Tokenizer | None = Non
     """The same files into a folder that is there; for those who put more beside them inside a `whole_folder`."""
     from safetensors.torch import save_file
 
+    if model.prefix is not None:
+        raise ConfigError("a prefix is no part of a model's weights; keep the checkpoint of the run that trained it")
     if tokenizer is not None:
         model.config.check_tokenizer(tokenizer.vocabulary_size)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -65,15 +81,25 @@ def config_json(config: GLMConfig, bits: int = 0) -> dict[str, Any]:
     return {"format_version": FORMAT_VERSION, "bits": bits, "model": config.as_json()}
 
 
+def base_json(folder: Path) -> dict[str, str]:
+    """What config.json of a tuned model says of the checkpoint that it was tuned from. Raises InputError."""
+    return {"path": str(folder.resolve()), "xxh3": file_digest(_weights(folder))[1]}
+
+
 def load_pretrained(
-    folder: str | Path, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    folder: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    base: str | Path | None = None,
 ) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint. One of an adapter is read with its base; LoRA is merged into that.
 
     Args:
-        folder: what `save_pretrained` wrote.
+        folder: what `save_pretrained` or a run wrote.
         device: where the model is to be; None: the default device.
         dtype: of its weights; None: as they were saved.
+        base: where an adapter's base lies now, if not where it was.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -81,14 +107,10 @@ def load_pretrained(
     """
     folder = Path(folder)
     place = _device(device)
-    config, bits = read_config(folder)
-    model = GLM(config, device="meta")
-    if bits:
-        quantize_model(model, bits)
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder}: no {WEIGHTS}; give the folder of a checkpoint")
-    tensors = read_tensors(folder / WEIGHTS)
-    load_weights(model, tensors, str(folder / WEIGHTS), assign=True)
+    found = read_config_json(folder)
+    if base is not None and "adapter" not in found:
+        raise ConfigError(f"{folder}: a whole model, without an adapter; leave the base out")
+    model = _load_adapted(folder, found, base) if "adapter" in found else _load_whole(folder)
     if dtype is not None:
         for parameter in model.parameters():  # not the buffers: quantised weights and their scales stay what they are
             parameter.data = parameter.data.to(dtype)
@@ -100,20 +122,61 @@ def load_pretrained(
     return Checkpoint(model, tokenizer)
 
 
-def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
-    """A checkpoint's configuration and the bits of its weights, 0 if they are not quantised.
+def _load_whole(folder: Path) -> GLM:
+    config, bits = read_config(folder)
+    model = GLM(config, device="meta")
+    if bits:
+        quantize_model(model, bits)
+    path = _weights(folder)
+    load_weights(model, read_tensors(path), str(path), assign=True)
+    return model
 
-    Raises InputError and ConfigError as `load_pretrained`.
-    """
+
+def _load_adapted(folder: Path, found: dict[str, Any], base: str | Path | None) -> GLM:
+    """The base with the adapter on it, on the CPU."""
+    told = found.get("base")
+    if not isinstance(told, dict) or not isinstance(told.get("path"), str):
+        raise InputError(f"{folder / CONFIG}: does not say what model the adapter is for; take another checkpoint")
+    place = Path(told["path"] if base is None else base)
+    if not (place / CONFIG).is_file():
+        raise InputError(f"{folder}: its base is not at {place}; give the folder where it is now as base (--base)")
+    if base_json(place)["xxh3"] != told.get("xxh3"):
+        raise ConfigError(f"{folder}: the model in {place} is not its base; give the one it was tuned from (--base)")
+    model = load_pretrained(place, device="cpu").model
+    add_adapter(model, read_adapter(found["adapter"], str(folder / CONFIG)))
+    load_adapter(model, read_tensors(_weights(folder)), str(folder / ADAPTER))
+    merge_lora(model)
+    return model
+
+
+def _weights(folder: Path) -> Path:
+    """The file of a checkpoint's weights or adapter. Raises InputError where there is none."""
+    name = ADAPTER if "adapter" in read_config_json(folder) else WEIGHTS
+    if not (folder / name).is_file():
+        raise InputError(f"{folder}: no {name}; give the folder of a checkpoint")
+    return folder / name
+
+
+def read_config_json(folder: str | Path) -> dict[str, Any]:
+    """config.json of a checkpoint as it is. Raises InputError where it is none."""
     path = Path(folder) / CONFIG
     try:
         found: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint (RUN/checkpoints/step-...)") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
         raise InputError(f"{path}: not the configuration of a checkpoint of this version of glmdata")
+    return found
+
+
+def read_config(folder: str | Path) -> tuple[GLMConfig, int]:
+    """A checkpoint's configuration and the bits of its weights, 0 if they are not quantised.
+
+    Raises InputError and ConfigError as `load_pretrained`.
+    """
+    path, found = Path(folder) / CONFIG, read_config_json(folder)
     bits, fields = found.get("bits", 0), found.get("model")
     if bits not in (0, 4, 8) or not isinstance(fields, dict):
         raise InputError(f"{path}: no fields of a model, or bits that are none of 0, 4, 8")

@@ -5,17 +5,20 @@ Legend: B rows, L tokens, V vocabulary, H hidden size.
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from glmdata.model.attention import KeyValueCache, visibility
+from glmdata.model.attention import KeyValueCache, PrefixStates, visibility
 from glmdata.model.block import Block
 from glmdata.model.config import GLMConfig
 from glmdata.model.rotary import Rotation, rotation
+
+if TYPE_CHECKING:
+    from glmdata.model.prefix import Prefix
 
 __all__ = ["GLM"]
 
@@ -39,6 +42,8 @@ class GLM(nn.Module):
         self.config = config
         self.activation_checkpointing = False
         """Whether layers are computed twice while training instead of remembered."""
+        self.prefix: Prefix | None = None
+        """What adapters.add_adapter puts before the text."""
         with torch.device("meta"):
             self.word_embeddings = nn.Embedding(config.vocabulary_size, config.hidden_size)
             if config.positions == "learned-2d":
@@ -105,6 +110,13 @@ class GLM(nn.Module):
         """What the head reads: [B, L, H]. Arguments as of `forward`."""
         hidden = self.dropout(self._embed(input_ids, position_ids))
         length, past = input_ids.shape[1], 0 if cache is None else cache.length
+        memory: KeyValueCache | PrefixStates | None = cache
+        if self.prefix is not None and self.prefix.enabled:
+            past += self.prefix.length
+            if cache is None:
+                memory = self.prefix()
+            elif not cache.prefix:
+                cache.begin(self.prefix())
         visible = None
         if length > 1 or cache is None:
             visible = visibility(
@@ -113,9 +125,9 @@ class GLM(nn.Module):
         angles = self._angles(position_ids)
         for layer in self.layers:
             if self.activation_checkpointing and self.training:
-                hidden = checkpoint(layer, hidden, visible, angles, cache, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, visible, angles, memory, use_reentrant=False)
             else:
-                hidden = layer(hidden, visible, angles, cache)
+                hidden = layer(hidden, visible, angles, memory)
         if cache is not None:
             cache.length += length
         return self.final_layernorm(hidden)

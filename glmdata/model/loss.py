@@ -9,10 +9,13 @@ from torch.nn import functional
 
 from glmdata.model.rotary import one_row
 
-__all__ = ["INPUTS", "batch_loss", "loss", "model_inputs", "token_losses"]
+__all__ = ["INPUTS", "batch_loss", "loss", "model_inputs", "token_losses", "trimmed"]
 
 INPUTS = ("input_ids", "position_ids", "context_length", "segment_ids", "segment_context_ends")
 """What of a ShardStream batch the network reads; the last two are there in builds that pack segments."""
+
+TRIM_UNIT = 32
+"""Few lengths, so that a compiled model is compiled for few; padding of 16 columns on average."""
 
 
 def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
@@ -51,6 +54,19 @@ def model_inputs(batch: Mapping[str, Any], gmask_id: int | None = None) -> dict[
         ids = batch["input_ids"]
         inputs["position_ids"] = one_row(batch["position_ids"], ids, gmask_id, batch.get("segment_ids"))
     return inputs
+
+
+def trimmed(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A batch without the columns behind its last loss, which no loss depends on, in steps of TRIM_UNIT.
+
+    Rows of fine-tuning are mostly padding; nothing of a row of pre-training goes.
+    """
+    length = batch["loss_mask"].shape[1]
+    losses = (batch["loss_mask"] != 0).any(0).nonzero()
+    end = int(losses[-1]) + 1 if len(losses) else 1
+    end = min(length, -(-end // TRIM_UNIT) * TRIM_UNIT)
+    columns = {*INPUTS, "target_ids", "loss_mask"} - {"context_length"}
+    return {name: tensor[..., :end] if name in columns else tensor for name, tensor in batch.items()}
 
 
 def batch_loss(

@@ -5,6 +5,7 @@ head, [heads, 3, D], where GLM and we have [3, heads, D]; and its files hold the
 the sizes. Nothing that could run code is read: safetensors, and PyTorch files with `weights_only`.
 """
 
+import functools
 import pickle
 import re
 import warnings
@@ -18,11 +19,20 @@ from torch import Tensor
 from glmdata.errors import ConfigError, InputError
 from glmdata.model.config import GLMConfig
 from glmdata.model.rotary import inverse_frequencies
+from glmdata.storage import whole_file
 
 if TYPE_CHECKING:
     from glmdata.model.glm import GLM
 
-__all__ = ["Kind", "export_reference", "load_reference_file", "load_weights", "read_tensors", "to_ours"]
+__all__ = [
+    "Kind",
+    "export_reference",
+    "load_reference_file",
+    "load_weights",
+    "read_tensors",
+    "save_reference_file",
+    "to_ours",
+]
 
 Kind = Literal["glm", "chatglm-6b"]
 _FREQUENCIES = "attention.rotary_emb.inv_freq"
@@ -62,6 +72,10 @@ def export_reference(model: "GLM", kind: Kind) -> dict[str, Tensor]:
         ConfigError: the model is none of that kind.
     """
     config = model.config
+    if any(name.endswith(".scales") for name in model.state_dict()):
+        raise ConfigError(
+            "the weights are quantised, the originals' files hold none such; export the model before that"
+        )
     expected = {"glm": ("learned-2d", "pre-norm", "tied"), "chatglm-6b": ("rotary-2d", "deep-norm", "separate")}
     if kind not in expected:
         raise ConfigError(f"no reference {kind!r}; there are glm and chatglm-6b")
@@ -70,6 +84,8 @@ def export_reference(model: "GLM", kind: Kind) -> dict[str, Tensor]:
             f"a model with {config.positions}, {config.residual}, {config.activation} and a {config.head} head "
             f"is no {kind}: that has {', '.join(expected[kind])} and gelu"
         )
+    if model.prefix is not None:
+        raise ConfigError("a prefix is no part of a model's weights; keep the checkpoint of the run that trained it")
     found = {}
     for name, tensor in model.state_dict().items():
         outside = name == "lm_head.weight" or (kind == "glm" and name == "word_embeddings.weight")
@@ -110,12 +126,41 @@ def load_weights(model: "GLM", found: Mapping[str, Tensor], source: str, *, assi
     model.load_state_dict(dict(found), assign=assign)
 
 
+def save_reference_file(model: "GLM", kind: Kind, path: Path) -> int:
+    """Write a new file that the original's code loads; its bytes.
+
+    `.safetensors`; or `.pt` and `.bin`, as torch.save writes them, glm's with the weights under "module".
+
+    Raises:
+        ConfigError: another suffix, or the model is none of that kind.
+        BuildExistsError: there is something at `path` already.
+        StorageError: it cannot be written.
+    """
+    if path.suffix not in (".safetensors", ".pt", ".bin"):
+        raise ConfigError(f"{path}: the file's name must end in .safetensors, .pt or .bin")
+    state = export_reference(model, kind)
+    with whole_file(path) as beside:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(state, beside, metadata={"format": "pt"})
+        else:
+            torch.save({"module": state} if kind == "glm" else state, beside)
+    return path.stat().st_size
+
+
 def load_reference_file(
-    path: str | Path, kind: Kind, config: GLMConfig, *, device: str | None = None, dtype: torch.dtype | None = None
+    path: str | Path,
+    kind: Kind,
+    config: GLMConfig,
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | Literal["file"] | None = None,
 ) -> "GLM":
     """A model with the weights of an original's file, or of a folder of such files (as ChatGLM-6B's eight).
 
-    Model-parallel parts (`mp_rank_01...`) are not joined.
+    Model-parallel parts (`mp_rank_01...`) are not joined. `dtype` is that of the model's weights: PyTorch's default, or
+    with "file" the widest of the file's.
 
     Raises:
         InputError: the file is no checkpoint, or holds more than tensors.
@@ -123,9 +168,13 @@ def load_reference_file(
     """
     from glmdata.model.glm import GLM
 
-    model = GLM(config, device="meta", dtype=dtype)
     ours = to_ours(read_tensors(path), kind, config.num_heads)
-    kept = next(model.parameters()).dtype
+    if dtype == "file":
+        kinds = [tensor.dtype for tensor in ours.values() if tensor.is_floating_point()]
+        kept = functools.reduce(torch.promote_types, kinds, kinds[0]) if kinds else torch.get_default_dtype()
+    else:
+        kept = dtype or torch.get_default_dtype()
+    model = GLM(config, device="meta", dtype=kept)
     load_weights(model, {name: tensor.to(kept) for name, tensor in ours.items()}, str(path), assign=True)
     return model.to(device or torch.get_default_device())
 
@@ -167,8 +216,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(f"{path}: holds more than tensors, or is no PyTorch file; save its state dict alone") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a whole PyTorch file ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # its unpickler raises a dozen kinds on damaged files, some without a word
+        told = (str(error).splitlines() or ["it ends early"])[0]
+        raise InputError(f"{path}: not a whole PyTorch file ({told})") from None
     for key in ("module", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]

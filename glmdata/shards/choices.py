@@ -1,8 +1,8 @@
 """The answers that a row could have, each laid out as the row itself is: what a choice among them is trained on.
 
-A row of a cloze question holds the right answer; its other choices lie beside it as tokens. Here they take its place,
-one after the other, in the same context: log probabilities of their tokens, added up, are what the choice is made by
-(reference section 2, "multi-token verbalizer").
+A row of a cloze question holds the right answer, one of a preference the chosen one; other choices lie beside it as
+tokens. Here they take its place, one after the other, in the same context: log probabilities of their tokens, added up,
+are what the choice is made by (reference section 2, "multi-token verbalizer"), and what DPO compares.
 """
 
 from typing import Any, NamedTuple
@@ -48,7 +48,7 @@ def lay_out_choices(shards: Shards, numbers: npt.NDArray[np.integer]) -> Choices
 
     manifest, style = shards.manifest, shards.style
     if not manifest.has_choices:
-        raise ShardError(f"{shards.folder}: its rows have no choices; those of recipe cloze have")
+        raise ShardError(f"{shards.folder}: its rows have no choices; those of cloze and preference have")
     rows = [shards.row(int(number)) for number in numbers]
     counts = np.array([len(row["choice_ends"]) for row in rows], np.int64)
     contexts, places, masks, silents, answers = [], [], [], [], []

@@ -139,12 +139,16 @@ def gather_ends(sources: Sequence[Source], rows: "Unmasked") -> None:
             rows.num_ends[to] = last - first
 
 
-def matrices(rows: "Unmasked", style: "Style", seed: int) -> Views:
-    """MATRIX_COLUMNS of rows as they were built, and both lengths. Raises ShardCorruptError where one is unsound."""
+def matrices(rows: "Unmasked", style: "Style", seed: int, epochs: npt.NDArray[np.int64] | None = None) -> Views:
+    """MATRIX_COLUMNS of rows as they were built, or as of their epochs, and both lengths.
+
+    Raises ShardCorruptError where one is unsound.
+    """
     from glmdata.infilling.unmask import Tensors, lay_out_rows
 
     tensors = Tensors.empty(*rows.tokens.shape)
-    lengths = lay_out_rows(rows, np.zeros(len(rows.size), np.int64), style, seed, tensors)
+    epochs = np.zeros(len(rows.size), np.int64) if epochs is None else epochs
+    lengths = lay_out_rows(rows, epochs, style, seed, tensors)
     positions = {"position_ids": tensors.positions[:, 0], "block_position_ids": tensors.positions[:, 1]}
     flat = {name: getattr(tensors, name) for name in MATRIX_COLUMNS if name not in positions}
     return {**flat, **positions, "context_length": lengths[0], "length": lengths[1]}

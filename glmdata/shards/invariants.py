@@ -22,6 +22,7 @@ __all__ = ["broken_rules"]
 Matrix = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+_PREFERENCE = OBJECTIVES.index("preference")
 _FREE_LOSS = OBJECTIVES.index("sft")
 """From this objective on, loss may leave out tokens of Part B."""
 
@@ -275,7 +276,7 @@ def _choices(
     starts, first = tokens.offsets.to_numpy().astype(np.int64), ends.offsets.to_numpy().astype(np.int64)
     ids, stops = tokens.flatten().to_numpy(), ends.flatten().to_numpy().astype(np.int64)
     label = batch.column("label").to_numpy().astype(np.int64)
-    uneven, strange, foreign = (np.zeros(len(label), np.bool_) for _ in range(3))
+    uneven, strange, foreign, wide, alike = (np.zeros(len(label), np.bool_) for _ in range(5))
     for row in range(len(label)):
         edges = np.append(0, stops[first[row] : first[row + 1]])
         mine = ids[starts[row] : starts[row + 1]]
@@ -286,6 +287,11 @@ def _choices(
             continue
         answer, end = mine[edges[label[row]] : edges[label[row] + 1]], int(views["length"][row]) - 1
         foreign[row] = end < len(answer) or (views["target_ids"][row, max(0, end - len(answer)) : end] != answer).any()
+        wide[row] = end + 1 - len(answer) + np.diff(edges).max() > views["target_ids"].shape[1]
+        if views["objective"][row] == _PREFERENCE:
+            alike[row] = len(edges) != 3 or label[row] != 0 or np.array_equal(answer, mine[edges[1] :])
     yield "choices: none is empty, and their ends rise to that of the list", uneven
     yield "choices: ids lie below vocabulary_size", strange
     yield "label is that of the answer in Part B", foreign
+    yield "choices: each fits in the row", wide
+    yield "preference: two answers that differ, the chosen one the row's own", alike

@@ -17,13 +17,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from glmdata.errors import ShardCorruptError, ShardError, StorageError
 from glmdata.infilling.style import Style, style_of
-from glmdata.recipe import SpanSettings
+from glmdata.recipe import CHOICE_TASKS, SpanSettings
 from glmdata.shards.folder import Folder, open_folder
 from glmdata.shards.schema import FORMAT_VERSION, LAYOUTS, shard_schema
 
-__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of"]
+__all__ = ["FileEntry", "Manifest", "ShardEntry", "TokenizerEntry", "fingerprint_of", "manifest_text"]
 
 MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 28
+"""14 million record batches; what stands for more is no manifest, and would be held in memory five times over."""
+MAX_ROWS = 1 << 60
 ROLES = ("mask", "gmask", "smask", "sop", "eop", "cls", "eos", "pad")
 """Special tokens that every build has."""
 
@@ -37,7 +40,7 @@ def _plain_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_plain_name)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=1 << 60)]
 
 
 class _Entry(BaseModel):
@@ -100,6 +103,8 @@ class Manifest(_Entry):
         names = [shard.path for shard in self.shards] + list(self.files)
         if len(set(names)) != len(names):
             raise ValueError("a file is listed twice")
+        if self.rows >= MAX_ROWS:
+            raise ValueError(f"{self.rows} rows are more than there can be")
         if self.fingerprint != fingerprint_of([shard.xxh3 for shard in self.shards]):
             raise ValueError("fingerprint is not that of the shards")
         step, _ = self.rows_per_record_batch, self.layout
@@ -113,8 +118,8 @@ class Manifest(_Entry):
         """Rows of every record batch but a shard's last, by the recipe: rows are found by arithmetic."""
         settings = self.recipe.get("shards")
         step = settings.get("rows_per_record_batch") if isinstance(settings, dict) else None
-        if not isinstance(step, int) or step < 1:
-            raise ValueError("recipe.shards.rows_per_record_batch is missing")
+        if not isinstance(step, int) or not 1 <= step < MAX_ROWS:
+            raise ValueError("recipe.shards.rows_per_record_batch is missing, or no number of rows")
         return step
 
     @property
@@ -133,9 +138,9 @@ class Manifest(_Entry):
 
     @property
     def has_choices(self) -> bool:
-        """Whether the shards have CHOICE_COLUMNS, by the recipe: those of cloze rows."""
+        """Whether the shards have CHOICE_COLUMNS, by the recipe: those of CHOICE_TASKS."""
         settings = self.recipe.get("finetune")
-        return isinstance(settings, dict) and settings.get("task") == "cloze"
+        return isinstance(settings, dict) and settings.get("task") in CHOICE_TASKS
 
     @property
     def packing(self) -> str:
@@ -180,7 +185,7 @@ class Manifest(_Entry):
     def dumps(self) -> str:
         """The text of `manifest.json`, checksum included; equal manifests have equal texts."""
         content = self.model_dump(mode="json")
-        return json.dumps(content | {"checksum": _checksum(content)}, indent=1, sort_keys=True) + "\n"
+        return manifest_text(content | {"checksum": _checksum(content)})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str] | Folder) -> "Manifest":
@@ -192,13 +197,15 @@ class Manifest(_Entry):
         place = open_folder(folder)
         path = f"{place.name}/{MANIFEST_NAME}"
         try:
-            data = place.read(MANIFEST_NAME)
+            data = place.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise ShardError(f"{place.name} holds no finished build: no {MANIFEST_NAME}") from None
         except StorageError:
             raise
         except OSError as error:
             raise ShardError(f"{path}: cannot be read: {error.strerror}") from None
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise ShardCorruptError(f"{path}: more than {MAX_MANIFEST_BYTES:,} bytes are no manifest")
         try:
             content = json.loads(data.decode("utf-8"))
             if not isinstance(content, dict):
@@ -221,6 +228,11 @@ class Manifest(_Entry):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "manifest"
             raise ShardCorruptError(f"{path}: not a manifest: {where}: {first['msg']}") from None
+
+
+def manifest_text(content: dict[str, Any]) -> str:
+    """`manifest.json` as it is written, from all that is in it."""
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def fingerprint_of(shards: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """The shards of a build in memory: mapped files, fetched through the cache where the build is far away."""
 
+import ctypes
+import mmap
 import os
 import weakref
 from collections import OrderedDict
@@ -9,15 +11,20 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from glmdata.errors import ConfigError, ShardCorruptError, ShardError, StorageError
+from glmdata.shards.descriptor import Descriptor
 from glmdata.shards.folder import Folder, RemoteFolder
 from glmdata.shards.footer import Block, FooterError, record_batch_blocks
 from glmdata.shards.manifest import ShardEntry
 from glmdata.shards.prefetch import Prefetcher
 
-__all__ = ["MappedShard", "MappedShards"]
+__all__ = ["RESIDENT_BYTES", "MappedShard", "MappedShards"]
 
 MAX_MAPPED_SHARDS = 1024
-"""Linux allows a process 65,530 maps; no file stays open behind one."""
+"""Linux allows a process 65,530 maps."""
+RESIDENT_BYTES = 128 << 20
+"""How much of a build's maps may be in memory. Builds that are larger are read by place, where that can be."""
+FAULT_BYTES = 64 << 10
+"""What Linux maps around a page that is touched."""
 
 
 class MappedShard(NamedTuple):
@@ -25,6 +32,25 @@ class MappedShard(NamedTuple):
 
     data: pa.Buffer
     blocks: list[Block]
+    file: Descriptor | None
+    """The same file to be read by place, as far as files may be opened."""
+
+    def message(self, number: int, *, mapped: bool) -> pa.Buffer:
+        """A record batch's message: on the map where asked for or where there is no file, else read. Raises OSError."""
+        block = self.blocks[number]
+        if mapped or self.file is None:
+            return self.data.slice(block.offset, block.metadata + block.body)
+        return pa.py_buffer(self.file.read(block.offset, block.metadata + block.body))
+
+    def drop_pages(self) -> None:
+        """Take the map's pages out of this process's memory; they come back from the file when they are touched."""
+        start = self.data.address // mmap.PAGESIZE * mmap.PAGESIZE
+        size = self.data.address + self.data.size - start
+        if size and _C.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED):
+            raise OSError(ctypes.get_errno(), "madvise")
+
+
+_C = ctypes.CDLL(None, use_errno=True)
 
 
 class MappedShards:
@@ -45,6 +71,7 @@ class MappedShards:
         self.released: list[int] = []
         """Shards let go since the reader last emptied this; they are unmapped once it drops its views of them."""
         self._bytes = 0
+        self._touched = 0
         self._fetched_again: set[int] = set()
         self._prefetcher: tuple[int, Prefetcher] | None = None
 
@@ -62,6 +89,7 @@ class MappedShards:
         mapped = self._mapped.get(index)
         if mapped is None:
             mapped = self._open(index)
+            self.touch(2 * FAULT_BYTES)  # its magic and its footer
             self._mapped[index] = mapped
             self._bytes += mapped.data.size
             # What is mapped takes disk, also when it was removed from the cache.
@@ -69,6 +97,14 @@ class MappedShards:
                 self._release(next(iter(self._mapped)))
         self._mapped.move_to_end(index)
         return mapped
+
+    def touch(self, size: int) -> None:
+        """Note that so many bytes of maps were read; at RESIDENT_BYTES all their pages leave this process's memory."""
+        self._touched += size
+        if self._touched > RESIDENT_BYTES < self._bytes:
+            self._touched = 0
+            for mapped in self._mapped.values():
+                mapped.drop_pages()
 
     def share_cache(self, readers: int) -> None:
         """Leave room for others: this is one of so many that read through one cache at the same time."""
@@ -118,34 +154,34 @@ class MappedShards:
         shard = self._shards[index]
         name = f"{self._place.name}/{shard.path}"
         try:
-            data = self._read(shard, name)
+            data, file = self._read(shard, name)
         except StorageError:
             raise
         except OSError as error:
             raise ShardError(f"{name}: cannot be read: {error}") from None
         try:
-            return _checked(data, shard, name)
+            return MappedShard(data, _checked(data, shard, name), file)
         except ShardCorruptError:
             if not self.fetch_again(index):
                 raise
         return self._open(index)
 
-    def _read(self, shard: ShardEntry, name: str) -> pa.Buffer:
+    def _read(self, shard: ShardEntry, name: str) -> tuple[pa.Buffer, Descriptor | None]:
         while True:
             path = self._place.path(shard.path, shard.bytes, shard.xxh3)
             try:
                 if not path.is_file():
                     raise FileNotFoundError
                 with pa.memory_map(str(path)) as file:
-                    return file.read_buffer()  # outlives the file, which needs no descriptor from here on
+                    return file.read_buffer(), Descriptor.of(path)  # the map needs no descriptor from here on
             except FileNotFoundError:
                 if not self._place.remote:
                     raise ShardError(f"{name}: missing; copy the build again") from None
                 # Else another process made room with it just now.
 
 
-def _checked(data: pa.Buffer, shard: ShardEntry, name: str) -> MappedShard:
-    """The shard in `data`, of the size and number of record batches listed. Raises ShardCorruptError."""
+def _checked(data: pa.Buffer, shard: ShardEntry, name: str) -> list[Block]:
+    """Where the record batches lie in a shard of the size and number of them listed. Raises ShardCorruptError."""
     if data.size != shard.bytes:
         raise ShardCorruptError(f"{name}: {data.size} bytes, the manifest says {shard.bytes}; copy the build again")
     try:
@@ -156,4 +192,4 @@ def _checked(data: pa.Buffer, shard: ShardEntry, name: str) -> MappedShard:
         raise ShardCorruptError(
             f"{name}: {len(blocks)} record batches, the manifest says {len(shard.record_batches)}; copy the build again"
         )
-    return MappedShard(data, blocks)
+    return blocks

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from glmdata.errors import GlmdataError
-from glmdata.shards.folder import CancelledError
+from glmdata.remote import CancelledError
 
 __all__ = ["Prefetcher"]
 

@@ -1,9 +1,8 @@
-"""The rows of a build by number, from memory-mapped shards; those of an object store come through a cache.
+"""The rows of a build by number, from shards on this machine; those of an object store come through a cache.
 
 Row -> (shard, record batch, place) is arithmetic on the manifest. Nothing but the manifest is read before the first
 row is asked for; each record batch is hashed once, before Arrow sees it.
-Measured on one core (L = 512, 64 rows a batch): a record batch takes 25 us when it is not at hand, and 15 us more to
-verify at first touch; scattered rows of batches at hand come at 140,000 a second as int64.
+Rows of matrices are read straight from the file, so memory does not grow with the build (glmdata.shards.descriptor).
 """
 
 import functools
@@ -22,9 +21,11 @@ import xxhash
 from glmdata.errors import ShardCorruptError, ShardError
 from glmdata.shards.cache import Cache
 from glmdata.shards.compact import Source, gather, gather_ends, matrices, unmasked
+from glmdata.shards.descriptor import RowBuffer
 from glmdata.shards.folder import open_folder
+from glmdata.shards.kept import VIEWS_BYTES, Kept, Views, has_form, kept_rows
 from glmdata.shards.manifest import Manifest, ShardEntry
-from glmdata.shards.mapping import MappedShards
+from glmdata.shards.mapping import RESIDENT_BYTES, MappedShards
 from glmdata.shards.schema import (
     MATRIX_COLUMNS,
     SCALAR_COLUMNS,
@@ -33,6 +34,7 @@ from glmdata.shards.schema import (
     list_views,
     numpy_dtype,
 )
+from glmdata.storage import file_digest, storage_errors
 
 if TYPE_CHECKING:
     from glmdata.infilling.spans import SpanRules
@@ -43,13 +45,6 @@ __all__ = ["Shards"]
 
 CACHE_BYTES = 64 << 20
 """Memory for record batches kept at hand: decompressed ones, and the views of mapped ones."""
-VIEWS_BYTES = 4096
-"""What the array objects of one mapped record batch take."""
-
-ARROW_ALIGNMENT = 64
-"""Writers may count the padding of a buffer as part of it."""
-
-Views = dict[str, npt.NDArray[Any]]
 
 
 class _Place(NamedTuple):
@@ -57,24 +52,6 @@ class _Place(NamedTuple):
 
     batch: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
-
-
-def _has_form(batch: pa.RecordBatch) -> bool:
-    """Whether the values are as wide as the schema has them, and no nulls.
-
-    A message does not tell its types: 32-bit ids would be read as twice as many of 16 bits without a word.
-    """
-    for column in batch.columns:
-        if column.null_count:
-            return False
-        if pa.types.is_list(column.type):
-            values = column.buffers()[-1]
-            needed = column.offsets[-1].as_py() * column.type.value_type.bit_width // 8
-            if needed < 0 or not 0 <= (values.size if values is not None else 0) - needed < ARROW_ALIGNMENT:
-                return False
-        elif not 0 <= column.buffers()[-1].size - column.nbytes < ARROW_ALIGNMENT:
-            return False
-    return True
 
 
 class Shards:
@@ -109,18 +86,22 @@ class Shards:
         self.num_batches = int(self._first_batch[-1])
         self.compressed: bool = self.manifest.recipe["shards"].get("compression", "none") != "none"
         self._cache_bytes = CACHE_BYTES
+        small = sum(shard.bytes for shard in entries) <= RESIDENT_BYTES
+        self._mapped = small or self.compact or self.compressed
+        """Whether rows come from views of whole record batches, else straight from the files."""
         self.mapping = MappedShards(self.place, entries)
         self._reset()
 
     def _reset(self) -> None:
         self._verified = bytearray(self.num_batches)
-        self._views: OrderedDict[int, tuple[int, Views, dict[str, ListView]]] = OrderedDict()
+        self._views: OrderedDict[int, Kept] = OrderedDict()
+        self._buffers: dict[tuple[str, ...], RowBuffer] = {}
         self._with_lists = self.compact
         self._cached = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but maps and views, which belong to one process."""
-        own = ("_verified", "_views", "_cached", "_with_lists")
+        own = ("_verified", "_views", "_buffers", "_cached", "_with_lists")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -143,42 +124,61 @@ class Shards:
     def file(self, name: str) -> Path:
         """Path of a file of the build that is not a shard, such as `tokenizer.model`.
 
-        Raises ShardError where the manifest lists none of that name, and as the folder's `path`.
+        Raises ShardError where the manifest lists none of that name, ShardCorruptError where its bytes are others (so
+        that a tokenizer is never loaded from a file that was changed), and as the folder's `path`.
         """
         entry = self.manifest.files.get(name)
         if entry is None:
             raise ShardError(f"{self.folder}: its manifest lists no {name}; copy the build again")
-        return self.place.path(name, entry.bytes, entry.xxh3)
+        path = self.place.path(name, entry.bytes, entry.xxh3)
+        with storage_errors("reading"):
+            if path.is_file() and file_digest(path) != (entry.bytes, entry.xxh3):
+                raise ShardCorruptError(
+                    f"{self.folder}/{name}: its bytes are not those that were written; copy it again"
+                )
+        return path
 
     def batch(self, number: int) -> pa.RecordBatch:
-        """Record batch `number` of the build, verified, on the mapped file where it is not compressed.
+        """Record batch `number` of the build, verified.
 
         Raises ShardCorruptError naming shard and batch, ShardError where the file is missing, IndexError.
         """
         if not 0 <= number < self.num_batches:
             raise IndexError(f"record batch {number} of {self.num_batches}")
-        index = int(np.searchsorted(self._first_batch, number, "right")) - 1
-        shard, local = self.manifest.shards[index], number - int(self._first_batch[index])
-        mapped = self.mapping.shard(index)
+        return self._read(number, mapped=False)[1]
+
+    def _shard_of(self, batch: int) -> tuple[int, int]:
+        """The shard that holds a record batch, and its number in it."""
+        index = int(np.searchsorted(self._first_batch, batch, "right")) - 1
+        return index, batch - int(self._first_batch[index])
+
+    def _read(self, number: int, *, mapped: bool) -> tuple[pa.Buffer, pa.RecordBatch]:
+        """A record batch, verified, and the message that it lies on, copied or on the map."""
+        index, local = self._shard_of(number)
+        entry = self.manifest.shards[index]
+        shard = self.mapping.shard(index)
         while self.mapping.released:
             self._forget(self.mapping.released.pop())
-        block = mapped.blocks[local]
-        message = mapped.data.slice(block.offset, block.metadata + block.body)
-        if not self._verified[number] and xxhash.xxh3_64_hexdigest(message) != shard.record_batches[local]:
+        try:
+            message = shard.message(local, mapped=mapped)
+            checked = message if self._verified[number] else shard.message(local, mapped=False)
+        except OSError as error:
+            raise ShardError(f"{self.folder}/{entry.path}: cannot be read: {error}") from None
+        if not self._verified[number] and xxhash.xxh3_64_hexdigest(checked) != entry.record_batches[local]:
             if self.mapping.fetch_again(index):
-                return self.batch(number)
-            raise self._corrupt(shard, local, "differs from what the manifest says")
+                return self._read(number, mapped=mapped)
+            raise self._corrupt(entry, local, "differs from what the manifest says")
         try:
             batch = pa.ipc.read_record_batch(message, self.schema)
-            batch.validate()
+            batch.validate(full=not self._verified[number])  # lists may lead out of their buffers, with a right hash
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._corrupt(shard, local, f"is none of this build: {error}") from None
+            raise self._corrupt(entry, local, f"is none of this build: {error}") from None
         if not self._verified[number]:
-            expected = min(self._step, shard.rows - local * self._step)
-            if batch.num_rows != expected or not _has_form(batch):
-                raise self._corrupt(shard, local, f"is not {expected} rows of the manifest's form")
+            expected = min(self._step, entry.rows - local * self._step)
+            if batch.num_rows != expected or not has_form(batch):
+                raise self._corrupt(entry, local, f"is not {expected} rows of the manifest's form")
             self._verified[number] = 1
-        return batch
+        return message, batch
 
     def row(self, number: int) -> dict[str, Any]:
         """All columns of one row: arrays [L], ints, lists of numbers as arrays, `document_ids` as a list of bytes."""
@@ -224,21 +224,61 @@ class Shards:
         numbers = self._checked(rows)
         found = dict(out) if out is not None else {name: self._room(name, len(numbers)) for name in columns}
         stored = {name: target for name, target in found.items() if not (self.compact and name in MATRIX_COLUMNS)}
-        for batch, at, sources in self._by_batch(numbers):
-            views, _ = self._view(batch)
-            chosen = at if places is None else places[at]
-            if len(chosen) == 1:  # plain indices: three times as fast as arrays of one
-                to, source = int(chosen[0]), int(sources[0])
-                for name, target in stored.items():
-                    target[to] = views[name][source]
-            else:
-                for name, target in stored.items():
-                    target[chosen] = np.take(views[name], sources, axis=0)
+        if self._mapped:
+            self._take_mapped(numbers, stored, places)
+        else:
+            self._take_read(numbers, stored, places)
         if len(stored) < len(found):
             made = matrices(self.unmasked(numbers), self.style, self.manifest.seed)
             for name in found.keys() - stored.keys():
                 found[name][... if places is None else places] = made[name]
         return found
+
+    def _take_mapped(self, numbers: npt.NDArray[np.int64], out: Views, places: npt.NDArray[np.intp] | None) -> None:
+        """`take` from views of record batches."""
+        for batch, at, sources in self._by_batch(numbers):
+            views = self._keep(batch).views
+            chosen = at if places is None else places[at]
+            if len(chosen) == 1:  # plain indices: three times as fast as arrays of one
+                to, source = int(chosen[0]), int(sources[0])
+                for name, target in out.items():
+                    target[to] = views[name][source]
+            else:
+                for name, target in out.items():
+                    target[chosen] = np.take(views[name], sources, axis=0)
+
+    def _take_read(self, numbers: npt.NDArray[np.int64], out: Views, places: npt.NDArray[np.intp] | None) -> None:
+        """`take` with rows of matrices read from the files."""
+        names = tuple(name for name in out if name in MATRIX_COLUMNS)
+        scalars = {name: target for name, target in out.items() if name not in MATRIX_COLUMNS}
+        buffer, waiting = self._buffer(names), list[int]()
+        place, targets = self._place(numbers), np.arange(len(numbers)) if places is None else places
+        for to, number, row in zip(targets.tolist(), place.batch.tolist(), place.row.tolist(), strict=True):
+            kept = self._keep(number)
+            for name, target in (out if kept.file is None else scalars).items():
+                target[to] = kept.views[name][row]
+            if kept.file is None:
+                continue
+            try:
+                full = buffer.read(kept.file, [kept.starts[name] for name in names], row)
+            except (OSError, EOFError) as error:
+                index, local = self._shard_of(number)
+                raise self._corrupt(self.manifest.shards[index], local, f"cannot be read: {error}") from None
+            waiting.append(to)
+            if full:
+                buffer.flush(out, waiting)
+                waiting = []
+        buffer.flush(out, waiting)
+
+    def _buffer(self, names: tuple[str, ...]) -> RowBuffer:
+        """An empty buffer for rows of these columns, made once."""
+        buffer = self._buffers.get(names)
+        if buffer is None:
+            kinds = {name: self._finished.field(name).type for name in names}
+            dtypes = {name: numpy_dtype(kind.value_type) for name, kind in kinds.items()}
+            buffer = self._buffers[names] = RowBuffer(dtypes, self.manifest.sequence_length)
+        buffer.rows = 0  # an error may have left some
+        return buffer
 
     def unmasked(self, rows: npt.NDArray[np.integer[Any]], *, sentence_ends: bool = False) -> "Unmasked":
         """Rows before masking, with the spans they were built with; [n] numbers as in `take`.
@@ -304,19 +344,35 @@ class Shards:
         return _Place(self._first_batch[shard] + batch, row)
 
     def _view(self, number: int) -> tuple[Views, dict[str, ListView]]:
-        """Views of a record batch's columns, and of its lists if any need them; of the recently used without work."""
+        """Views of a record batch's columns, and of its lists if any need them."""
+        kept = self._keep(number)
+        return kept.views, kept.lists
+
+    def _keep(self, number: int) -> Kept:
+        """A record batch at hand; one that was used recently comes without work."""
         kept = self._views.get(number)
         if kept is not None:
             self._views.move_to_end(number)
-            return kept[1], kept[2]
-        batch = self.batch(number)
+        else:
+            kept = self._opened(number)
+            self._views[number] = kept
+            self._cached += kept.cost
+            while self._cached > self._cache_bytes and len(self._views) > 1:
+                self._cached -= self._views.popitem(last=False)[1].cost
+        if kept.touches:
+            self.mapping.touch(kept.touches)
+        return kept
+
+    def _opened(self, number: int) -> Kept:
+        message, batch = self._read(number, mapped=self._mapped and not self.compressed)
+        index, local = self._shard_of(number)
+        shard = self.mapping.shard(index)
         views, lists = column_views(batch), list_views(batch) if self._with_lists else {}
-        cost = VIEWS_BYTES + (batch.nbytes if self.compressed else 0)
-        self._views[number] = (cost, views, lists)
-        self._cached += cost
-        while self._cached > self._cache_bytes and len(self._views) > 1:
-            self._cached -= self._views.popitem(last=False)[1][0]
-        return views, lists
+        if self.compressed:
+            return Kept(VIEWS_BYTES + batch.nbytes, views, lists, None, {}, 0)
+        if self._mapped or shard.file is None:
+            return Kept(VIEWS_BYTES, views, lists, None, {}, message.size)
+        return kept_rows(views, lists, shard.file, shard.blocks[local].offset - message.address)
 
     def shards_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
         """Which shards hold the rows, [n]."""

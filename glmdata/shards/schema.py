@@ -10,8 +10,8 @@ Part B (`span_order`). All else follows by `glmdata.infilling.layout.finish_row`
 The other columns are the same in both. docs/format.md tells it to readers in other languages.
 
 Builds that pack documents as segments have SEGMENT_COLUMNS as well, of the finished row in both layouts. Builds of
-cloze rows have CHOICE_COLUMNS behind the others: the answers to choose from, joined (`choices`), where each ends
-(`choice_ends`), and which is the row's own (`label`).
+cloze rows and of preferences have CHOICE_COLUMNS behind the others: the answers to choose from, joined (`choices`),
+where each ends (`choice_ends`), and which is the row's own (`label`).
 """
 
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ __all__ = [
 FORMAT_VERSION = 1
 """Version of the shard files and the manifest; another one is refused."""
 
-OBJECTIVES = ("token", "sentence", "document", "sft", "cloze", "seq2seq")
+OBJECTIVES = ("token", "sentence", "document", "sft", "cloze", "seq2seq", "preference")
 """What the codes in the column `objective` stand for."""
 
 MATRIX_COLUMNS = ("input_ids", "target_ids", "position_ids", "block_position_ids", "loss_mask")
@@ -205,6 +205,10 @@ class ListView(NamedTuple):
     offsets: memoryview
     """int32; one number of a memoryview comes in a third of the time of one of an array."""
     values: npt.NDArray[Any]
+
+    def copy(self) -> "ListView":
+        """The same on memory of its own."""
+        return ListView(memoryview(bytes(self.offsets)).cast("i"), self.values.copy())
 
 
 def list_views(batch: pa.RecordBatch) -> dict[str, ListView]:

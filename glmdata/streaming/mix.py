@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from glmdata.errors import ConfigError, FingerprintMismatchError
 from glmdata.shards.manifest import Manifest
@@ -45,6 +44,8 @@ class MixedStream(StepStream):
         window: WindowOption = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
         cache_bytes: int | None = None,
+        prefetch: int | None = None,
+        pin_memory: bool | None = None,
     ) -> None:
         """Open builds.
 
@@ -53,13 +54,16 @@ class MixedStream(StepStream):
                 decimals, of any sum.
             samples: length of the run; None never ends. The last global batch is filled with repeated rows whose
                 loss_mask is zero.
-            batch_size, seed, dp_rank, dp_world, shuffle, remask, window, cache_dir, cache_bytes: as of ShardStream.
+            batch_size, seed, dp_rank, dp_world, shuffle, remask, window, cache_dir, cache_bytes, prefetch, pin_memory:
+                as of ShardStream.
 
         Raises:
             ConfigError: an argument lies outside its range, or the builds do not go together.
             ShardError, StorageError: as ShardStream.
         """
-        super().__init__(batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world)
+        super().__init__(
+            batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world, prefetch=prefetch, pin_memory=pin_memory
+        )
         pairs = _pairs(builds)
         self.samples = None if samples is None else checked_integer("samples", samples, 1, 1 << 62)
         self.shuffle, self.remask = bool(shuffle), bool(remask)
@@ -161,11 +165,11 @@ class MixedStream(StepStream):
     ) -> Batch:
         """One batch, the rows of each build gathered to where they belong."""
         numbers = np.unique(sources).tolist()
-        columns = self._streams[0].room(len(sources))
+        columns = self._streams[0].room(len(sources), pinned=self._pinned)
         for number in numbers:
             places = np.flatnonzero(sources == number)
             self._streams[number].fill(columns, rows[places], epochs[places], places)
-        return self._streams[numbers[0]].finished(columns) | {"source": torch.from_numpy(sources.copy())}
+        return self._streams[numbers[0]].finished(columns, {"source": sources.copy()}, pinned=self._pinned)
 
 
 def _pairs(builds: Any) -> list[tuple[Any, Any]]:

@@ -1,8 +1,9 @@
 """What streams have in common: steps of an endless order, shared by ranks and workers, resumed from a number."""
 
 import abc
+import contextlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from glmdata.errors import ConfigError
+from glmdata.streaming.ahead import Ahead
 from glmdata.streaming.order import ORDER_VERSION
 
 __all__ = ["Batch", "StepStream", "checked_integer"]
 
 ORDER_BLOCK = 8192
 """Positions whose rows are worked out at once: numpy's cost a call is shared by that many."""
+PREFETCH = 2
+"""Batches that lie ready by default, while the consumer computes."""
 
 Batch = dict[str, torch.Tensor]
 
@@ -24,12 +28,25 @@ Batch = dict[str, torch.Tensor]
 class StepStream(IterableDataset[Batch], abc.ABC):
     """Batches of one data-parallel rank; `ShardStream` tells what its subclasses share."""
 
-    def __init__(self, batch_size: int, *, seed: int, dp_rank: int, dp_world: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        dp_rank: int,
+        dp_world: int,
+        prefetch: int | None,
+        pin_memory: bool | None,
+    ) -> None:
         super().__init__()
         self.batch_size = checked_integer("batch_size", batch_size, 1, 1 << 24)
         self.dp_world = checked_integer("dp_world", dp_world, 1, 1 << 24)
         self.dp_rank = checked_integer("dp_rank", dp_rank, 0, self.dp_world - 1)
         self.seed = checked_integer("seed", seed, 0, (1 << 63) - 1)
+        self.prefetch = None if prefetch is None else checked_integer("prefetch", prefetch, 0, 1 << 20)
+        self.pin_memory = _checked_pinning(pin_memory)
+        self._pinned = False
+        """Whether the running iteration makes its batches in pinned memory."""
         self._consumed = 0
         self._at_end = False
 
@@ -83,7 +100,7 @@ class StepStream(IterableDataset[Batch], abc.ABC):
         self._consumed = checked_integer("samples_consumed", state["samples_consumed"], 0, (1 << 62) - 1)
         self._at_end = False
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         """This rank's batches from where the stream stands; in a DataLoader worker its share of them.
 
         Raises ShardCorruptError, ShardError naming the shard, at the first batch that needs it.
@@ -92,7 +109,21 @@ class StepStream(IterableDataset[Batch], abc.ABC):
             self._consumed, self._at_end = 0, False
         worker = get_worker_info()
         index, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        start, size, total = self._consumed, self.global_batch, self._total()
+        self._pinned = worker is None and (torch.cuda.is_available() if self.pin_memory is None else self.pin_memory)
+        made = self._numbered_batches(self._consumed, index, workers)
+        ahead = self.prefetch
+        if ahead is None:
+            ahead = PREFETCH if worker is None else 0
+        with contextlib.closing(Ahead(made, ahead) if ahead else made) as batches:
+            for reached, batch in batches:
+                if worker is None:
+                    self._consumed = reached
+                yield batch
+        self._at_end = worker is None
+
+    def _numbered_batches(self, start: int, index: int, workers: int) -> Generator[tuple[int, Batch]]:
+        """Every `workers`-th batch from position `start` on, with the samples consumed once it is taken."""
+        size, total = self.global_batch, self._total()
         steps = None if total is None else max(0, -(-(total - start) // size))
         per_block = max(1, ORDER_BLOCK // self.batch_size)
         first = index
@@ -106,12 +137,18 @@ class StepStream(IterableDataset[Batch], abc.ABC):
                 padded = (slices >= total).sum(axis=1).tolist()
                 slices %= total
             for step, batch in zip(mine.tolist(), self._batches(slices, padded), strict=True):
-                if worker is None:
-                    reached = start + (step + 1) * size
-                    self._consumed = reached if total is None else min(reached, total)
-                yield batch
+                reached = start + (step + 1) * size
+                yield reached if total is None else min(reached, total), batch
             first = stop
-        self._at_end = worker is None
+
+
+def _checked_pinning(wanted: bool | None) -> bool | None:
+    """Raises ConfigError where memory is to be pinned and cannot be."""
+    if wanted and not torch.cuda.is_available():
+        raise ConfigError(
+            "pin_memory=True needs CUDA, and PyTorch finds none here; leave it out to have memory pinned where CUDA is"
+        )
+    return None if wanted is None else bool(wanted)
 
 
 def checked_integer(name: str, value: Any, low: int, high: int) -> int:

@@ -21,6 +21,8 @@ __all__ = ["ShardStream"]
 
 Columns = dict[str, npt.NDArray[Any]]
 
+_TORCH: dict[Any, torch.dtype] = {np.int64: torch.int64, np.float32: torch.float32}
+
 
 class ShardStream(StepStream):
     """Batches of a finished build for one data-parallel rank.
@@ -72,6 +74,8 @@ class ShardStream(StepStream):
         window: WindowOption = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
         cache_bytes: int | None = None,
+        prefetch: int | None = None,
+        pin_memory: bool | None = None,
     ) -> None:
         """Open a build.
 
@@ -86,22 +90,28 @@ class ShardStream(StepStream):
             remask: whether each epoch has masks of its own; epoch 0 has those of the build.
             rows: [first, end) of the build's rows, all that the stream has; by default all of them. So some can be held
                 out: languages and objectives are mixed alike in every stretch of a build.
-            choices: whether batches have the choices of their rows, in builds of recipe cloze: choice_input_ids,
-                choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids int64 [B, C, 2, L],
-                num_choices and label int64 [B]. C is the most that a row of the batch has.
+            choices: whether batches have the choices of their rows, in builds of recipes cloze and preference:
+                choice_input_ids, choice_target_ids int64 and choice_loss_mask float32 [B, C, L], choice_position_ids
+                int64 [B, C, 2, L], num_choices and label int64 [B]. C is the most that a row of the batch has.
             window: what is shuffled at a time, (rows a block, blocks): blocks of neighbouring rows come in random order
                 and the rows of so many blocks in turn are mixed. None mixes everything. "auto" is None for shards
                 mapped from this machine, 4 shards for those of an object store, 128 record batches for compressed ones.
             cache_dir: where shards of an object store are kept; by default $GLMDATA_CACHE_DIR, else
                 ~/.cache/glmdata. Any number of processes may share it.
             cache_bytes: how much is kept there, 16 GiB by default; what was used longest ago goes first.
+            prefetch: batches that a thread makes ahead while the consumer computes, 0 for none. By default 2, in
+                DataLoader workers 0.
+            pin_memory: whether batches lie in pinned memory, which a GPU copies from by itself. By default where CUDA
+                is; never in DataLoader workers, whose loader has an option of the same name.
 
         Raises:
-            ConfigError: an argument lies outside its range.
+            ConfigError: an argument lies outside its range, or memory is to be pinned without CUDA.
             ShardError: `path` holds no finished build, or one without samples, or without choices where asked for.
             StorageError: the manifest cannot be fetched.
         """
-        super().__init__(batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world)
+        super().__init__(
+            batch_size, seed=seed, dp_rank=dp_rank, dp_world=dp_world, prefetch=prefetch, pin_memory=pin_memory
+        )
         self.epochs = None if epochs is None else checked_integer("epochs", epochs, 1, 1 << 31)
         self.shuffle, self.remask, self.choices = bool(shuffle), bool(remask), bool(choices)
         self.shards = Shards(path, cache=Cache(cache_dir, cache_bytes))
@@ -111,12 +121,12 @@ class ShardStream(StepStream):
         self.num_rows = end - self.first_row
         """Rows of an epoch."""
         if self.choices and not self.shards.manifest.has_choices:
-            raise ShardError(f"{self.shards.folder}: its rows have no choices; those of recipe cloze have")
+            raise ShardError(f"{self.shards.folder}: its rows have no choices; those of cloze and preference have")
         self.window = chosen_window(window, self.shards)
         if self.window is not None:
             self.shards.keep_rows(self.window.block_rows * self.window.blocks)
         self.reduced_tokens = 0
-        """Tokens that fresh masks made here were to hide and that found no room in their row."""
+        """Tokens that fresh masks made here, ahead or taken, were to hide and that found no room in their row."""
 
     def plan(self) -> dict[str, Any]:
         """What is ahead, from the manifest alone.
@@ -217,24 +227,27 @@ class ShardStream(StepStream):
 
         Epochs matter with `remask` only. Raises as the reader's `take`.
         """
-        columns = self.room(len(rows))
+        columns = self.room(len(rows), pinned=self._pinned)
         self.fill(columns, rows, epochs)
-        batch = self.finished(columns)
-        if self.choices:
-            batch |= {name: torch.from_numpy(found) for name, found in choice_columns(self.shards, rows).items()}
-        return batch
+        return self.finished(columns, choice_columns(self.shards, rows) if self.choices else {}, pinned=self._pinned)
 
-    def room(self, rows: int) -> Columns:
-        """Arrays for a batch: the positions by name are views of `positions`."""
+    def room(self, rows: int, *, pinned: bool = False) -> Columns:
+        """Arrays for a batch: the positions by name are views of `positions`. Pinned ones are views of tensors."""
+
+        def empty(*shape: int, dtype: Any = np.int64) -> npt.NDArray[Any]:
+            if not pinned:
+                return np.empty(shape, dtype)
+            return torch.empty(shape, dtype=_TORCH[dtype], pin_memory=True).numpy()
+
         length = self.shards.manifest.sequence_length
-        positions = np.empty((rows, 2, length), np.int64)
+        positions = empty(rows, 2, length)
         columns: Columns = {
-            "input_ids": np.empty((rows, length), np.int64),
-            "target_ids": np.empty((rows, length), np.int64),
-            "loss_mask": np.empty((rows, length), np.float32),
+            "input_ids": empty(rows, length),
+            "target_ids": empty(rows, length),
+            "loss_mask": empty(rows, length, dtype=np.float32),
             "position_ids": positions[:, 0],
             "block_position_ids": positions[:, 1],
-            **{name: np.empty(rows, np.int64) for name in ("context_length", "sample_id", "objective", "language")},
+            **{name: empty(rows) for name in ("context_length", "sample_id", "objective", "language")},
         }
         if self.shards.manifest.segments:
             columns["length"] = np.empty(rows, np.int64)
@@ -264,16 +277,16 @@ class ShardStream(StepStream):
             if name in columns:
                 columns[name][:] = found
 
-    def finished(self, columns: Columns) -> Batch:
-        """The batch of filled arrays."""
-        batch = columns | {"position_ids": _pair(columns)}
+    def finished(self, columns: Columns, more: Columns | None = None, *, pinned: bool = False) -> Batch:
+        """The batch of filled arrays, and of `more` as they are."""
+        batch = columns | {"position_ids": _pair(columns)} | (more or {})
         block_position_ids = batch.pop("block_position_ids")
         if self.shards.manifest.segments:
             ids = batch["input_ids"]
             found = find_segments(ids, block_position_ids, batch.pop("length"), self.shards.style)
             both = token_segments(found, *ids.shape)
             batch["segment_ids"], batch["segment_context_ends"] = both
-        return {name: torch.from_numpy(array) for name, array in batch.items()}
+        return {name: _tensor(array, pinned=pinned) for name, array in batch.items()}
 
     def _lay_out(
         self, rows: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64], matrices: tuple[npt.NDArray[Any], ...]
@@ -308,3 +321,15 @@ def _pair(columns: Columns) -> npt.NDArray[Any]:
     pair: npt.NDArray[Any] | None = columns["position_ids"].base
     assert pair is not None
     return pair
+
+
+def _tensor(array: npt.NDArray[Any], *, pinned: bool) -> torch.Tensor:
+    """The tensor that an array was made from, else one on its memory, or a pinned copy.
+
+    Torch's allocator must see its own tensor go: it keeps the memory until the copies from it are done.
+    """
+    base: Any = array.base
+    if isinstance(base, torch.Tensor):
+        return base
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory() if pinned else tensor

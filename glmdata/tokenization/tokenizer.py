@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from glmdata.errors import InputError
+from glmdata.errors import InputError, StorageError
+from glmdata.remote import Remote, is_remote
 from glmdata.tokenization.model_file import BYTE, CONTROL, UNKNOWN, ModelFile, read_model, spelled
 from glmdata.tokenization.special import NUM_SPECIAL, SPECIAL_TEXTS, SpecialTokens
 
@@ -64,12 +65,16 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read a `.model` file. Raises InputError, naming the file, for anything else."""
+        """Read a `.model` file, by path or URI. Raises InputError, naming the file, for anything else."""
+        remote = Remote(str(path)) if is_remote(path) else None
+        path = remote.name if remote else path
         try:
-            size = Path(path).stat().st_size
+            size = remote.size() if remote else Path(path).stat().st_size
             if size > MAX_MODEL_BYTES:
                 raise InputError(f"{path}: {size} bytes are too many for a SentencePiece model")
-            data = Path(path).read_bytes()
+            data = remote.read() if remote else Path(path).read_bytes()
+        except StorageError:
+            raise
         except FileNotFoundError:
             raise InputError(f"{path}: no such tokenizer file; leave --tokenizer out to have one trained") from None
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run says of itself: a line of JSON a step, and a curve to look at."""
+"""What a run says of itself: a line of JSON a step, TensorBoard's events, and a curve to look at."""
 
 import io
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 from glmdata.errors import ConfigError
 from glmdata.storage import storage_errors, write_whole
+from glmdata.training.events import open_events
 
 __all__ = ["Metrics", "draw_curve", "read_metrics"]
 
@@ -22,19 +23,22 @@ class Metrics:
     Lines of steps after that checkpoint, which will be made again, are cut off, and so is a line torn by a crash.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        """Open the file of a run that stands at `step`."""
+    def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
+        """Open the file of a run that stands at `step`; with `tensorboard` its event file too, if that is installed."""
         self.path = folder / METRICS_NAME
         kept = [line for line in read_metrics(folder) if line["step"] <= step]
         write_whole(self.path, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
         with storage_errors("opening"):
             self._file = self.path.open("a", encoding="utf-8")
+        self._events = open_events(folder, kept) if tensorboard else None
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one step, at once."""
         with storage_errors("writing"):
             self._file.write(f"{json.dumps(line)}\n")
             self._file.flush()
+            if self._events is not None:
+                self._events.write(line)
 
     def __enter__(self) -> "Metrics":
         """Itself."""
@@ -43,8 +47,10 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """End the file."""
+        """End the files."""
         self._file.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -81,7 +87,8 @@ def draw_curve(folder: str | os.PathLike[str]) -> Path | None:
             marker = "o" if name == "evaluation" else None
             axes.plot(steps, losses, label=name, linewidth=2 if name == "all" else 1, marker=marker, markersize=3)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss, nats a token")
+    counted = next((name for name in ("pairs", "questions") if name in lines[-1]), "")
+    axes.set_ylabel(f"loss a {counted[:-1]}" if counted else "loss, nats a token")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = Path(folder) / "curve.png"

@@ -1,33 +1,39 @@
-"""A training run from its options: model, streams and world, then the loop."""
+"""A training run from its options: model, streams and world, then the loop.
+
+What `glmdata train` and `glmdata finetune` share is `run`; what is a command's own is in a function that it is given.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from glmdata.errors import ConfigError
 from glmdata.model import GLMConfig, preset
 from glmdata.shards.reader import Shards
 from glmdata.training.settings import TrainSettings
 
-__all__ = ["RunOptions", "config_of", "train"]
+if TYPE_CHECKING:
+    from glmdata.model.glm import GLM
+    from glmdata.training.distributed import World
+    from glmdata.training.task import Task
+
+__all__ = ["Prepared", "Report", "RunOptions", "TrainOptions", "config_of", "gmask_of", "run", "train"]
 
 VOCABULARY_UNIT = 64
 """Rows of the embedding are a multiple of this, which matrix products are made for."""
 
+Report = Callable[[dict[str, Any]], None]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """What is trained on what, and where to."""
+    """What any run is told."""
 
     shards: str
     """Folder or URI of a build."""
     out: Path
     """Folder of the run; one that has checkpoints goes on from the newest."""
-    preset: str = "tiny"
-    """Of the model."""
-    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Fields of the preset that are other."""
     settings: TrainSettings
     holdout: int = 0
     """Rows at the end of the build that are not trained on but evaluated on."""
@@ -35,7 +41,28 @@ class RunOptions:
     """Another build to evaluate on."""
 
 
-def config_of(options: RunOptions, shards: Shards) -> GLMConfig:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOptions(RunOptions):
+    """A run that begins with fresh weights."""
+
+    preset: str = "tiny"
+    """Of the model."""
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the preset that are other."""
+
+
+class Prepared(NamedTuple):
+    """What a command makes of its options on each rank."""
+
+    model: "GLM"
+    """On the rank's device, the same on all of them."""
+    task: "Task[Any]"
+    config: Mapping[str, Any]
+    """Of its checkpoints, see trainer.Trainer."""
+    settings: TrainSettings
+
+
+def config_of(options: TrainOptions, shards: Shards) -> GLMConfig:
     """The model's configuration; vocabulary and positions are the build's where nothing else is said.
 
     Raises ConfigError where the rows do not fit the model.
@@ -47,28 +74,63 @@ def config_of(options: RunOptions, shards: Shards) -> GLMConfig:
     return config
 
 
-def train(options: RunOptions, report: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]:
     """Train to the last step in this process, one of a world or the only one; the metrics of the last step.
 
     Raises ConfigError, ShardError, TrainingError, StorageError.
     """
+    shards = Shards(options.shards)
+    config = config_of(options, shards)
+
+    def prepare(world: "World") -> Prepared:
+        from glmdata.model.checkpoint import config_json
+        from glmdata.training.language_modelling import LanguageModelling
+        from glmdata.training.trainer import make_model
+
+        task = LanguageModelling(shards.manifest.languages, world.device, gmask_of(config, shards))
+        model = make_model(config, options.settings.seed, world.device)
+        return Prepared(model, task, config_json(config), options.settings)
+
+    return run(options, shards, prepare, report)
+
+
+def gmask_of(config: GLMConfig, shards: Shards) -> int | None:
+    """The id of [gMASK] for models whose one row of positions depends on it; None for others."""
+    return shards.manifest.tokenizer.special_tokens["gmask"] if config.positions == "rotary-1d" else None
+
+
+def run(
+    options: RunOptions,
+    shards: Shards,
+    prepare: "Callable[[World], Prepared]",
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Train what `prepare` makes on each rank; the metrics of the last step.
+
+    Raises as `train`.
+    """
     from glmdata.streaming import ShardStream
     from glmdata.training.distributed import join_world, leave_world
     from glmdata.training.metrics import draw_curve
-    from glmdata.training.trainer import Trainer, make_model
+    from glmdata.training.trainer import Trainer
 
-    settings, shards = options.settings, Shards(options.shards)
     if options.holdout and options.evaluation:
         raise ConfigError("evaluate on held-out rows or on another build, not on both")
     if not 0 <= options.holdout < shards.rows:
         raise ConfigError(f"{options.holdout} held-out rows leave none of {shards.rows} to train on")
-    config = config_of(options, shards)
     world = join_world()
     try:
-        common: Any = {"dp_rank": world.rank, "dp_world": world.size}
+        model, task, config, settings = prepare(world)
+        common: Any = {"dp_rank": world.rank, "dp_world": world.size, "choices": task.choices}
         end = shards.rows - options.holdout
         stream = ShardStream(
-            options.shards, settings.batch_size, seed=settings.seed, remask=settings.remask, rows=(0, end), **common
+            options.shards,
+            settings.batch_size,
+            seed=settings.seed,
+            remask=settings.remask,
+            rows=(0, end),
+            prefetch=settings.accumulation + 1,  # a step takes its micro-batches at once
+            **common,
         )
         evaluation = None
         if options.holdout or options.evaluation:
@@ -78,12 +140,13 @@ def train(options: RunOptions, report: Callable[[dict[str, Any]], None] | None =
             _require_alike(shards, evaluation.shards)
         options.out.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(
-            make_model(config, settings.seed, world.device),
+            model,
             stream,
             settings,
             options.out,
             world=world,
-            manifest=shards.manifest,
+            task=task,
+            config=config,
             tokenizer=Path(shards.file("tokenizer.model")).read_bytes(),
             evaluation=evaluation,
             report=report,

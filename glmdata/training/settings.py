@@ -55,6 +55,8 @@ class TrainSettings(Section):
     """Steps between checkpoints; the last step always has one."""
     keep: int = Field(2, ge=1)
     """Checkpoints that stay; older ones are removed."""
+    tensorboard: bool = True
+    """Event files beside metrics.jsonl, where the package tensorboard is installed."""
 
     @model_validator(mode="after")
     def _warms_up_before_the_end(self) -> "TrainSettings":

@@ -1,15 +1,15 @@
 """The training loop: thin, exact, and the same whether it was interrupted or not.
 
-A step takes `accumulation` micro-batches of every rank and weighs each of their target tokens the same. What is random
-in a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state; where the stream
-stands follows from the number of steps. On CPU a run that was killed at any step has the losses of one that was not, to
-the last bit.
+A step takes `accumulation` micro-batches of every rank; a task says what their losses are and weigh. What is random
+in a step (dropout) is seeded by (seed, step, rank), so that a resumed run needs no generator's state. On CPU a run that
+was killed at any step has the losses of one that was not, to the last bit.
 """
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,35 @@ from torch.nn.parallel import DistributedDataParallel
 
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model import GLM
-from glmdata.model.checkpoint import config_json, read_config
-from glmdata.model.loss import model_inputs, token_losses
+from glmdata.model.adapters import is_adapter, load_adapter
+from glmdata.model.checkpoint import read_config_json
+from glmdata.model.reference import load_weights
 from glmdata.randomness import purpose_key
-from glmdata.shards.manifest import Manifest
+from glmdata.recipe import differences
 from glmdata.streaming import ShardStream
+from glmdata.streaming.steps import Batch
 from glmdata.training.checkpoint import checkpoints, load_part, read_state, save_checkpoint
 from glmdata.training.distributed import World, sum_over
-from glmdata.training.losses import LossSums
 from glmdata.training.metrics import Metrics
-from glmdata.training.microbatches import Batch, Microbatches
 from glmdata.training.optimizer import load_optimizer_state, make_optimizer, optimizer_state
 from glmdata.training.settings import TrainSettings
+from glmdata.training.task import Task
 
-__all__ = ["Trainer", "make_model"]
+__all__ = ["Trainer", "make_model", "seeded"]
 
 
 def make_model(config: Any, seed: int, device: torch.device) -> GLM:
     """A model with the first weights of a run."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_seed(seed, "weights"))
+    with seeded(seed, "weights"):
         return GLM(config).to(device)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Inside, what PyTorch draws on the CPU follows from the run's seed and the purpose; outside nothing changes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(seed, purpose))
+        yield
 
 
 def _seed(seed: int, purpose: str) -> int:
@@ -57,7 +65,8 @@ class Trainer:
         run: Path,
         *,
         world: World,
-        manifest: Manifest,
+        task: Task[Any],
+        config: Mapping[str, Any],
         tokenizer: bytes,
         evaluation: ShardStream | None = None,
         report: Callable[[dict[str, Any]], None] | None = None,
@@ -70,8 +79,9 @@ class Trainer:
             settings: of the run.
             run: its folder; written by rank 0.
             world: which rank this is.
-            manifest: of the build that is trained on.
-            tokenizer: its tokenizer.model, which goes into checkpoints.
+            task: what the loss of a micro-batch is.
+            config: what config.json of its checkpoints says; with `adapter` in it they hold that and no more.
+            tokenizer: tokenizer.model of the build that is trained on, which goes into checkpoints.
             evaluation: held-out batches of this rank, one epoch.
             report: gets the metrics of every step.
 
@@ -79,10 +89,8 @@ class Trainer:
             ConfigError: the run's checkpoint is of other settings, shards or another model.
         """
         self.settings, self.run, self.world, self.tokenizer = settings, run, world, tokenizer
-        self.languages = list(manifest.languages)
-        one_row = model.config.positions == "rotary-1d"
-        self.gmask_id = manifest.tokenizer.special_tokens["gmask"] if one_row else None
-        self.stream, self.evaluation, self.report = stream, evaluation, report
+        self.config, self.part = config, "adapter" if "adapter" in config else "model"
+        self.stream, self.task, self.evaluation, self.report = stream, task, evaluation, report
         self.step = 0
         self.plain = model
         model.activation_checkpointing = settings.activation_checkpointing
@@ -90,7 +98,9 @@ class Trainer:
         state = read_state(found[-1][1]) if found else None
         if state is not None:
             self._check(state, found[-1][1])
-            model.load_state_dict(load_part(found[-1][1], "model"))
+            tensors = load_part(found[-1][1], self.part)
+            load = load_adapter if self.part == "adapter" else load_weights
+            load(model, tensors, str(found[-1][1]))
         self.model = self._wrapped(model)
         self.optimizer = make_optimizer(
             model,
@@ -104,11 +114,6 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
             self.stream.load_state_dict(state["stream"])
             self.step = state["step"]
-        self._start = self.stream.state_dict()["samples_consumed"] - self.step * self._rows_a_step
-
-    @property
-    def _rows_a_step(self) -> int:
-        return self.settings.accumulation * self.stream.global_batch
 
     def fit(self) -> dict[str, Any]:
         """Train to the last step; the metrics of the last step made.
@@ -117,11 +122,17 @@ class Trainer:
         """
         settings, line = self.settings, dict[str, Any]()
         with contextlib.ExitStack() as stack:
-            metrics = stack.enter_context(Metrics(self.run, self.step)) if self.world.rank == 0 else None
-            batches = stack.enter_context(Microbatches(self.stream, settings.accumulation))
+            metrics = (
+                stack.enter_context(Metrics(self.run, self.step, tensorboard=settings.tensorboard))
+                if self.world.rank == 0
+                else None
+            )
+            batches = stack.enter_context(contextlib.closing(iter(self.stream)))
             while self.step < settings.steps:
-                waited, started = batches.waited, time.perf_counter()
-                line = self._update(batches.next())
+                started = time.perf_counter()
+                microbatches = list(itertools.islice(batches, settings.accumulation))
+                waited = time.perf_counter() - started
+                line = self._update(microbatches)
                 last = self.step == settings.steps
                 if self.evaluation is not None and (
                     last or (settings.evaluate_every and self.step % settings.evaluate_every == 0)
@@ -130,7 +141,7 @@ class Trainer:
                 seconds = time.perf_counter() - started
                 line["seconds"] = round(seconds, 6)
                 line["tokens_per_second"] = round(line["target_tokens"] / seconds, 1)
-                line["loader_wait"] = round((batches.waited - waited) / seconds, 6)
+                line["loader_wait"] = round(waited / seconds, 6)
                 if metrics is not None:
                     metrics.write(line)
                     if self.report is not None:
@@ -141,11 +152,11 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """Losses on the held-out rows. Raises TrainingError where none of them has a target."""
-        sums = LossSums(self.languages, self.world.device)
+        sums = self.task.sums()
         self.model.eval()
         with torch.no_grad(), self._autocast():
             for batch in self.evaluation or ():
-                self._losses(_to(batch, self.world.device), sums)
+                self.task.losses(self.model, _to(batch, self.world.device), sums)
         self.model.train()
         sum_over(self.world, sums.sums)
         found = sums.means()
@@ -161,18 +172,14 @@ class Trainer:
         state = {
             "step": self.step,
             "settings": self.settings.model_dump(mode="json"),
-            "stream": {
-                **self.stream.state_dict(),
-                "samples_consumed": self._start + self.step * self._rows_a_step,
-            },
+            "stream": self.stream.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        texts = {"config.json": config_json(self.plain.config), "state.json": state}
+        texts = {"config.json": self.config, "state.json": state}
         return save_checkpoint(
             self.run,
             self.step,
-            model=model,
-            optimizer=optimizer,
+            parts={self.part: model, "optimizer": optimizer},
             texts=texts,
             tokenizer=self.tokenizer,
             keep=self.settings.keep,
@@ -184,15 +191,14 @@ class Trainer:
         step = self.step + 1
         torch.manual_seed(_seed(settings.seed, f"step {step}/rank {self.world.rank}"))
         batches = [_to(batch, device) for batch in batches]
-        weight = torch.stack([batch["loss_mask"].sum() for batch in batches]).sum()
-        weight = sum_over(self.world, weight)
-        sums = LossSums(self.languages, device)
+        weight = sum_over(self.world, torch.stack([self.task.weight(batch) for batch in batches]).sum())
+        sums = self.task.sums()
         self.model.train()
         for place, batch in enumerate(batches):
             with self._synchronised(last=place == len(batches) - 1):
                 with self._autocast():
-                    total = self._losses(batch, sums)
-                # Ranks' gradients are averaged, and each token is to weigh 1 / weight.
+                    total = self.task.losses(self.model, batch, sums)
+                # Ranks' gradients are averaged, and each loss is to weigh 1 / weight.
                 self.scaler.scale(total * (self.world.size / weight)).backward()
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
@@ -206,15 +212,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step = step
         return line
-
-    def _losses(self, batch: Batch, sums: LossSums) -> Tensor:
-        """Sum of a micro-batch's losses, each times its weight; noted in `sums`. The head works on targets alone."""
-        chosen = batch["loss_mask"] != 0
-        inputs = model_inputs(batch, self.gmask_id)
-        losses = token_losses(self.model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
-        weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
-        sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
-        return (losses * weights).sum()
 
     def _clip(self) -> float:
         parameters = [parameter for parameter in self.plain.parameters() if parameter.grad is not None]
@@ -267,8 +264,11 @@ class Trainer:
         return wrapped
 
     def _whole_states(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Weights and moments by name, whole, on every rank."""
-        states = self.plain.state_dict(), optimizer_state(self.plain, self.optimizer)
+        """Weights, or those of the adapter, and moments by name, whole, on every rank."""
+        weights = self.plain.state_dict()
+        if self.part == "adapter":
+            weights = {name: tensor for name, tensor in weights.items() if is_adapter(name)}
+        states = weights, optimizer_state(self.plain, self.optimizer)
         return tuple(  # type: ignore[return-value]
             {
                 name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().cpu()
@@ -279,20 +279,18 @@ class Trainer:
 
     def _check(self, state: dict[str, Any], checkpoint: Path) -> None:
         """Settings that decide the losses must be those of the checkpoint."""
-        config, was = self.plain.config.as_json(), read_config(checkpoint)[0].as_json()
-        for name in config:
-            if config[name] != was.get(name):
+        free = {
+            "save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel", "tensorboard"
+        }  # fmt: skip
+        for name, mine, was in differences(self.settings.model_dump(mode="json"), state.get("settings", {})):
+            if name not in free:
                 raise ConfigError(
-                    f"{self.run} has a model of {name}={was.get(name)}, this one has {config[name]}; give another --out"
-                )
-        free = {"save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel"}
-        mine, theirs = self.settings.model_dump(mode="json"), state.get("settings", {})
-        for name in mine:
-            if name not in free and mine[name] != theirs.get(name):
-                raise ConfigError(
-                    f"{self.run} was begun with {name}={theirs.get(name)}, now it is {mine[name]}; give another --out, "
+                    f"{self.run} was begun with {name}={was}, now it is {mine}; give another --out, "
                     f"or the same settings to go on from step {state['step']}"
                 )
+        for name, mine, was in differences(self.config, read_config_json(checkpoint)):
+            if name != "base.path":
+                raise ConfigError(f"{self.run} has a model of {name}={was}, this one has {mine}; give another --out")
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

@@ -1,0 +1,330 @@
+"""Finetuning runs: tasks are learnt, adapters alone are kept, interrupted runs go on as if nothing had been."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import GLMDATA, glmdata
+from models import torch
+from test_build import Stops
+from test_trainer import run_alone, run_together, told
+
+from glmdata.errors import ConfigError, InputError
+from glmdata.model import GLM, GLMConfig
+from glmdata.model.adapters import is_adapter
+from glmdata.model.checkpoint import load_pretrained, save_pretrained
+from glmdata.model.loss import token_losses
+from glmdata.model.quantize import quantize_model
+from glmdata.pipelines.build import build
+from glmdata.pipelines.executors import choose_executor
+from glmdata.recipe import TokenizerSettings, load_recipe
+from glmdata.streaming import ShardStream
+from glmdata.tokenization import Tokenizer
+from glmdata.tokenization.training import train_tokenizer
+from glmdata.training.checkpoint import checkpoints, load_part
+from glmdata.training.choices import choice_log_probabilities, first_token_log_probabilities
+from glmdata.training.cloze import answers_of
+from glmdata.training.finetune import FinetuneOptions, finetune, steps_of
+from glmdata.training.finetune_settings import FinetuneSettings
+from glmdata.training.metrics import read_metrics
+
+FOODS, MANNERS = ("soup", "bread", "rice", "tea", "fish"), ("quickly", "slowly", "today", "again", "alone", "late")
+GOOD, BAD = ("warm", "fresh", "sweet"), ("cold", "stale", "burnt")
+ANSWERS = {"河水为什么变暖？": "白天长了。", "几点关门？": "十点。", "Who paints the bridge?": "The town."}
+
+
+def reviews(count: int = 240) -> list[dict[str, Any]]:
+    """Whether the food was good follows from one word of seven."""
+    rng = np.random.default_rng(0)
+    found = []
+    for place in range(count):
+        food, manner, word = rng.choice(FOODS), rng.choice(MANNERS), rng.choice(GOOD if place % 2 else BAD)
+        found.append({"text": f"{place}: the {food} was {word}, we ate {manner}.", "label": place % 2})
+    return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer, builds of the tasks, and a model that knows nothing yet."""
+    folder = tmp_path_factory.mktemp("tune")
+    texts = [record["text"] for record in reviews()] + [*ANSWERS, *ANSWERS.values(), "it was good bad not at all"] * 5
+    (folder / "t.model").write_bytes(train_tokenizer(texts, TokenizerSettings(vocabulary_size=400)))
+    sft = [{"prompt": prompt, "response": response} for prompt, response in ANSWERS.items()]
+    for name, records in (("reviews", reviews()), ("sft", sft)):
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    cloze = ['finetune.template="{text} It was[MASK]."']
+    single = [*cloze, 'finetune.verbalizers={"0": " cold", "1": " warm"}']
+    several = [*cloze, 'finetune.verbalizers={"0": " not good at all", "1": " good"}']
+    make(folder, "single", "cloze", "reviews", single)
+    make(folder, "several", "cloze", "reviews", several)
+    make(folder, "sft", "sft", "sft", [])
+    tokenizer = Tokenizer.load(folder / "t.model")
+    save_pretrained(small(tokenizer), folder / "base", tokenizer)
+    return folder
+
+
+def make(folder: Path, name: str, recipe: str, records: str, settings: list[str], tokenizer: str = "t.model") -> None:
+    build(
+        [str(folder / f"{records}.jsonl")],
+        folder / name,
+        load_recipe(recipe, ["sequence_length=64", "shards.rows_per_record_batch=16", *settings]),
+        make_executor=lambda size: choose_executor("none", 1, size),
+        progress=Stops(),
+        tokenizer_path=str(folder / tokenizer),
+    )
+
+
+def small(tokenizer: Tokenizer, **changes: Any) -> GLM:
+    torch.manual_seed(0)
+    fields = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "max_positions": 64, "dropout": 0.1}
+    return GLM(GLMConfig(vocabulary_size=tokenizer.vocabulary_size, **{**fields, **changes}))
+
+
+def options(world: Path, shards: str, out: Path, *, holdout: int = 0, **settings: Any) -> FinetuneOptions:
+    checkpoint = settings.pop("checkpoint", world / "base")
+    evaluation = settings.pop("evaluation", None)
+    return FinetuneOptions(
+        shards=str(world / shards),
+        out=out,
+        checkpoint=checkpoint,
+        settings=FinetuneSettings(**{"steps": 6, "batch_size": 4, "save_every": 2, **settings}),
+        holdout=holdout,
+        evaluation=evaluation,
+    )
+
+
+@pytest.mark.parametrize("shards", ["single", "several"])
+def test_a_cloze_task_is_learnt(world: Path, tmp_path: Path, shards: str) -> None:
+    given = {"steps": 0, "epochs": 8, "batch_size": 16, "learning_rate": 1e-2, "save_every": 1000}
+    last = finetune(options(world, shards, tmp_path, holdout=60, **given))
+    assert last["step"] == 90
+    held = last["evaluation"]
+    assert held["questions"] == 60
+    assert held["accuracy"] > 0.9
+    assert held["macro_f1"] > 0.9
+    assert sum(label["questions"] for label in held["labels"].values()) == 60
+    assert sum(label["right"] for label in held["labels"].values()) == pytest.approx(60 * held["accuracy"])
+    assert {line["questions"] for line in read_metrics(tmp_path)} == {16}
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix"])
+def test_an_adapter_learns_beside_a_frozen_model(world: Path, tmp_path: Path, name: str) -> None:
+    """The frozen weights are large enough that another direction is another token."""
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(small(tokenizer, init_std=0.3, dropout=0.0), tmp_path / "base", tokenizer)
+    given = {"steps": 60, "batch_size": 3, "learning_rate": 5e-2, "save_every": 1000, "lora": LARGE}
+    finetune(options(world, "sft", tmp_path / "run", adapter=name, checkpoint=tmp_path / "base", **given))
+    lines = read_metrics(tmp_path / "run")
+    first, final = (sum(line["loss"] for line in part) / 5 for part in (lines[:5], lines[-5:]))
+    assert final < first - 1
+
+
+LARGE = {"rank": 8, "targets": ["qkv", "dense", "ffn"]}
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_scores_of_choices_are_those_of_each_row_by_itself(world: Path, penalty: float) -> None:
+    model = load_pretrained(world / "base").model
+    batch = next(iter(ShardStream(world / "several", 5, choices=True)))
+    found = choice_log_probabilities(model, batch)
+    expected = torch.zeros(5, 2)
+    for row in range(5):
+        for choice in range(2):
+            logits = model(
+                batch["choice_input_ids"][row, choice][None],
+                batch["choice_position_ids"][row, choice][None],
+                batch["context_length"][row : row + 1],
+            )
+            losses = token_losses(logits[0], batch["choice_target_ids"][row, choice])
+            mask = batch["choice_loss_mask"][row, choice]
+            expected[row, choice] = -(losses * mask).sum() / mask.sum() ** penalty
+    torch.testing.assert_close(found.scores / found.tokens**penalty, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_single_tokens_need_one_row_for_all_choices(world: Path) -> None:
+    assert answers_of(ShardStream(world / "single", 1).shards).single
+    assert not answers_of(ShardStream(world / "several", 1).shards).single
+    model = load_pretrained(world / "base").model
+    batch = next(iter(ShardStream(world / "single", 5, choices=True)))
+    ids, context = batch["choice_input_ids"], batch["context_length"]
+    expected = torch.zeros(5, 2)
+    for row in range(5):
+        for choice in range(2):
+            place = int(context[row])
+            logits = model(
+                ids[row, choice][None], batch["choice_position_ids"][row, choice][None], context[row : row + 1]
+            )
+            expected[row, choice] = logits[0, place].log_softmax(-1)[ids[row, choice, place + 1]]
+    found = first_token_log_probabilities(model, batch)
+    torch.testing.assert_close(found.scores, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_answers_are_learnt_by_heart_and_given(world: Path, tmp_path: Path) -> None:
+    given = {"steps": 70, "batch_size": 3, "learning_rate": 1e-2, "weight_decay": 0.0, "save_every": 1000}
+    last = finetune(options(world, "sft", tmp_path, **given))
+    assert last["loss"] < 0.3
+    assert set(last["objectives"]) == {"sft"}
+    for prompt, answer in ANSWERS.items():
+        done = glmdata("generate", tmp_path, "--no-cls", "--prompt", f"{prompt}[gMASK]")
+        assert (done.returncode, done.stdout) == (0, f"{prompt}{answer}\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", ["none", "lora", "prefix"])
+def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_bit(world: Path, tmp_path: Path, name: str) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(line: dict[str, Any]) -> None:
+        if line["step"] == 5:
+            raise Killed
+
+    given = {"adapter": name, "learning_rate": 1e-2, "lora": {**LARGE, "dropout": 0.2}}
+    finetune(options(world, "several", tmp_path / "quiet", **given))
+    with pytest.raises(Killed):
+        finetune(options(world, "several", tmp_path / "killed", **given), kill)
+    assert [step for step, _ in checkpoints(tmp_path / "killed")] == [2, 4]
+    finetune(options(world, "several", tmp_path / "killed", **given))
+    assert told(tmp_path / "killed") == told(tmp_path / "quiet")
+    assert len(told(tmp_path / "quiet")) == 6
+    part = "model" if name == "none" else "adapter"
+    weights = [load_part(checkpoints(tmp_path / run)[-1][1], part) for run in ("quiet", "killed")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize(("parallel", "name"), [("ddp", "lora"), ("fsdp", "lora"), ("fsdp", "prefix")])
+def test_two_processes_have_the_losses_of_one(world: Path, tmp_path: Path, parallel: str, name: str) -> None:
+    model = small(Tokenizer.load(world / "t.model"), dropout=0.0)
+    save_pretrained(model, tmp_path / "base", Tokenizer.load(world / "t.model"))
+    flags = ["--checkpoint", tmp_path / "base", "--adapter", name, "--steps", 4, "--holdout", 9]
+    settings = ["lora.dropout=0", "prefix.dropout=0", "prefix.length=4", "epsilon=1e-4"]
+    flags += [f"--set={setting}" for setting in settings]
+    command = [*GLMDATA, "finetune", "--shards", str(world / "several"), *map(str, flags), "--out"]
+    run_alone(command, tmp_path / "one", "batch_size=4")
+    run_together(command, tmp_path / "two", "batch_size=2", parallel)
+    for a, b in zip(told(tmp_path / "one"), told(tmp_path / "two"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3)
+    held = [told(tmp_path / run)[-1]["evaluation"] for run in ("one", "two")]
+    assert held[0]["questions"] == held[1]["questions"] == 9
+    assert held[0]["loss"] == pytest.approx(held[1]["loss"], abs=1e-5)
+    files = [load_part(checkpoints(tmp_path / run)[-1][1], "adapter") for run in ("one", "two")]
+    assert {key: tensor.shape for key, tensor in files[0].items()} == {key: t.shape for key, t in files[1].items()}
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix"])
+def test_a_checkpoint_is_the_adapter_and_is_read_with_its_base(world: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(world / "base", tmp_path / "base")
+    finetune(options(world, "sft", tmp_path / "run", adapter=name, learning_rate=0.1, checkpoint=tmp_path / "base"))
+    folder = checkpoints(tmp_path / "run")[-1][1]
+    assert not (folder / "model.safetensors").exists()
+    assert all(map(is_adapter, load_part(folder, "adapter")))
+    found, base = load_pretrained(folder).model, load_pretrained(tmp_path / "base").model
+    ids = torch.arange(12)[None]
+    both = [model(ids, torch.zeros(1, 2, 12, dtype=torch.int64)) for model in (found, base)]
+    assert (both[0] - both[1]).abs().max() > 1e-3
+    prompt = ("--prompt", "几点关门？[gMASK]", "--max-tokens", 5)
+    before = glmdata("generate", tmp_path / "run", *prompt)
+    assert before.returncode == 0, before.stderr
+
+    whole = glmdata("export", tmp_path / "run", "--to", "model", "--out", tmp_path / "whole")
+    assert (whole.returncode == 0) == (name == "lora"), whole.stderr
+    if name == "lora":
+        assert glmdata("generate", tmp_path / "whole", *prompt).stdout == before.stdout
+    (tmp_path / "base").rename(tmp_path / "moved")
+    gone = glmdata("generate", tmp_path / "run", *prompt)
+    assert gone.returncode == 1
+    assert "(--base)" in gone.stderr
+    again = glmdata("generate", tmp_path / "run", *prompt, "--base", tmp_path / "moved")
+    assert again.stdout == before.stdout
+    other = small(Tokenizer.load(world / "t.model"))
+    with torch.no_grad():
+        other.final_layernorm.bias += 1
+    save_pretrained(other, tmp_path / "other", Tokenizer.load(world / "t.model"))
+    with pytest.raises(ConfigError, match="is not its base"):
+        load_pretrained(folder, base=tmp_path / "other")
+    with pytest.raises(ConfigError, match="leave the base out"):
+        load_pretrained(tmp_path / "moved", base=tmp_path / "other")
+
+
+def test_lora_can_be_tuned_further_and_a_prefix_cannot(world: Path, tmp_path: Path) -> None:
+    finetune(options(world, "sft", tmp_path / "lora", adapter="lora", steps=2))
+    last = finetune(options(world, "sft", tmp_path / "more", adapter="prefix", steps=2, checkpoint=tmp_path / "lora"))
+    assert last["step"] == 2
+    assert load_pretrained(checkpoints(tmp_path / "more")[-1][1]).model.prefix is not None
+    with pytest.raises(ConfigError, match="a model with a prefix is not tuned further"):
+        finetune(options(world, "sft", tmp_path / "third", steps=2, checkpoint=tmp_path / "more"))
+
+
+def test_half_precision_keeps_frozen_layers_in_it(world: Path, tmp_path: Path) -> None:
+    given = {"steps": 30, "batch_size": 16, "learning_rate": 3e-2, "adapter": "lora", "lora": {"dropout": 0.0}}
+    for precision in ("bf16", "fp32"):
+        finetune(options(world, "single", tmp_path / precision, precision=precision, **given))
+    half, full = (sum(line["loss"] for line in told(tmp_path / run)[-5:]) / 5 for run in ("bf16", "fp32"))
+    assert half == pytest.approx(full, abs=0.1)
+    assert all(
+        tensor.dtype == torch.float32 for tensor in load_part(checkpoints(tmp_path / "bf16")[-1][1], "adapter").values()
+    )
+
+
+def test_epochs_are_steps(world: Path, tmp_path: Path) -> None:
+    for given, workers, steps in (
+        ({"epochs": 1, "batch_size": 16}, 1, 15),
+        ({"epochs": 3, "batch_size": 7, "accumulation": 2}, 2, 26),
+        ({"epochs": 1, "batch_size": 16, "steps": 4}, 1, 4),
+    ):
+        assert steps_of(options(world, "single", tmp_path, **{"steps": 0, **given}), workers) == steps
+    assert FinetuneSettings(adapter="prefix").learning_rate == 2e-2
+    assert FinetuneSettings(adapter="prefix", learning_rate=1e-3).learning_rate == 1e-3
+
+
+def test_what_does_not_fit_is_refused_in_a_line(world: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(world / "t.model")
+    texts = [record["text"] for record in reviews()]
+    (world / "other.model").write_bytes(train_tokenizer(texts, TokenizerSettings(vocabulary_size=350)))
+    if not (world / "foreign").exists():
+        make(world, "foreign", "sft", "sft", [], "other.model")
+    save_pretrained(small(tokenizer, max_positions=32), tmp_path / "short", tokenizer)
+    save_pretrained(small(tokenizer), tmp_path / "bare")
+    save_pretrained(quantize_model(small(tokenizer), 8), tmp_path / "int8", tokenizer)
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"checkpoint": tmp_path / "none"}, InputError, r"no config\.json"),
+        ({"checkpoint": tmp_path / "bare"}, InputError, r"no tokenizer\.model"),
+        ({"checkpoint": tmp_path / "short"}, ConfigError, "max_positions of at least 64"),
+        ({"checkpoint": tmp_path / "int8", "adapter": "lora"}, ConfigError, "int8 weights cannot be trained"),
+        ({"shards": "foreign"}, ConfigError, r"build it with --tokenizer .*base/tokenizer\.model"),
+        ({"shards": "sft", "evaluation": str(world / "single")}, ConfigError, "is for sft, .* is for cloze"),
+    ]
+    for given, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            finetune(options(world, **{"shards": "sft", "out": tmp_path / "out", **given}))
+    finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2))
+    with pytest.raises(ConfigError, match=r"begun with lora\.rank=8, now it is 4"):
+        finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2, lora={"rank": 4}))
+    with pytest.raises(ConfigError, match=r"begun with cloze\.length_penalty=0\.0, now it is 1\.0"):
+        finetune(options(world, "sft", tmp_path / "run", adapter="lora", steps=2, cloze={"length_penalty": 1.0}))
+
+
+def test_the_command_says_what_it_does(world: Path, tmp_path: Path) -> None:
+    command = ["finetune", "--shards", world / "single", "--checkpoint", world / "base", "--out", tmp_path / "run"]
+    done = glmdata(*command, "--adapter", "lora", "--epochs", 1, "--set", "batch_size=60", "--holdout", 60, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 3
+    assert "step 3/3   loss " in done.stderr
+    assert "accuracy" in done.stderr
+    listed = glmdata(*command, "--list", "--adapter", "prefix")
+    assert "learning_rate: 0.02" in listed.stdout
+    both = glmdata(*command, "--epochs", 1, "--steps", 2)
+    assert (both.returncode, "not both" in both.stderr) == (2, True)
