@@ -30,8 +30,8 @@ REQUESTS = 16
 """At a time, where there are many to make."""
 MAX_TOLD = 300
 
-GCS_RETRY_S = 10
-"""How long Arrow's client of Google's store tries again by itself, each time that we ask; by default for 15 minutes."""
+GCS_RETRY_S = 5
+"""How long Arrow's client of Google's store tries again by itself in each of our attempts."""
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 _HOPELESS = {
     "NO_SUCH_BUCKET": "there is no such bucket",

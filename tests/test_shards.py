@@ -441,6 +441,18 @@ def test_a_damaged_record_batch_is_told(build, tmp_path):
     assert [p.place for p in verify(folder)] == ["record batch 3"]
 
 
+@pytest.mark.parametrize("name", ["shards", "shards/part-00001-of-00003.arrow"])
+def test_links_out_of_the_folder_are_not_followed(build, tmp_path, name):
+    folder, linked = copied(build, tmp_path / "b"), "shards/part-00001-of-00003.arrow"
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ShardError, match=rf"{linked}: leads out of the build's folder; put the file itself there"):
+        Shards(folder).row(50)
+    told = [problem.what for problem in verify(folder) if problem.path == linked]
+    assert told == ["leads out of the build's folder; put the file itself there"]
+
+
 def test_d2_missing_longer_and_extra_files_are_found(build, tmp_path):
     folder = copied(build, tmp_path / "b")
     first, second, _ = sorted((folder / "shards").iterdir())
@@ -471,7 +483,7 @@ CONTEXT, REAL = ROW["context_length"], ROW["length"]
 RULES = {
     "0 < context_length < length <= sequence_length": ROW | {"context_length": REAL},
     "ids lie below vocabulary_size": spoiled(50, target_ids=(CONTEXT, 300)),
-    "objective is a known code": ROW | {"objective": 6},
+    "objective is a known code": ROW | {"objective": 99},
     "language indexes the manifest's languages": ROW | {"language": 2},
     "padding is the pad id, zeros elsewhere": spoiled(50, position_ids=(31, 1)),
     "padding's targets are zero or the pad id": spoiled(50, target_ids=(31, 3)),

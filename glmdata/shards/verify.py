@@ -48,7 +48,7 @@ def verify(place: str | os.PathLike[str]) -> Iterator[Problem]:
     try:
         manifest = Manifest.load(folder)
     except ShardCorruptError as error:
-        yield Problem(MANIFEST_NAME, "", str(error))
+        yield Problem(MANIFEST_NAME, "", _told(folder, MANIFEST_NAME, error))
         return
     written = folder.read(MANIFEST_NAME).decode()
     if written != manifest_text(json.loads(written)):
@@ -80,9 +80,14 @@ def _file_problems(
             place = _damaged_batches(path, shard) if shard else ""
             yield Problem(name, place, f"its bytes are not those that were written (xxh3 is not {digest})")
     except ShardError as error:
-        yield Problem(name, "", str(error))
+        yield Problem(name, "", _told(folder, name, error))
     except OSError as error:
         yield Problem(name, "", f"cannot be read: {error.strerror or error}")
+
+
+def _told(folder: Folder, name: str, error: ShardError) -> str:
+    """An error without the name that the problem has already."""
+    return str(error).removeprefix(f"{folder.name}/{name}: ")
 
 
 def _damaged_batches(path: Path, shard: ShardEntry) -> str:
