@@ -86,8 +86,8 @@ def commit(place: Path) -> None:
         engine = Engine(folder.work, Inline(), Quiet())
         for stage in ("one", "two"):
             results = engine.run(stage, [Job(function=write_text, arguments=Text(f"{stage} {n}")) for n in range(2)])
-        for number, result in enumerate(results):
-            folder.publish(engine.path(result.files["text.txt"]), f"shards/part-{number:05d}-of-00002.arrow")
+        files = [result.files["text.txt"] for result in results]
+        folder.publish({f"shards/part-{number:05d}-of-00002.arrow": file for number, file in enumerate(files)})
         folder.finish("{}")
 
 

@@ -117,12 +117,12 @@ def our_processes(parents: Sequence[int]) -> list[psutil.Process]:
     return found
 
 
-def workers_of(parents: Sequence[int]) -> list[psutil.Process]:
-    """Ray workers below some processes that run a partition now."""
-    found = []
+def workers_of(parents: Sequence[int], *, idle: bool = False) -> list[psutil.Process]:
+    """Ray workers below some processes that run a partition now, or with `idle` all of them."""
+    found, names = [], ("ray::perform", "ray::IDLE") if idle else ("ray::perform",)
     for process in our_processes(parents):
         with contextlib.suppress(psutil.Error):
-            if " ".join(process.cmdline()[:1]).startswith("ray::perform"):
+            if " ".join(process.cmdline()[:1]).startswith(names):
                 found.append(process)
     return found
 

@@ -171,7 +171,7 @@ def test_a6_without_its_head_the_driver_says_so_and_the_build_goes_on_elsewhere(
         running = start_build(corpus, tmp_path / "out", address=lonely.address)
         assert wait_until(lambda: len(records_of(tmp_path / "out")) >= 2)
         lonely.head_node.kill_gcs_server(check_alive=False)
-        for process in workers_of(pids_of(lonely.head_node)):
+        for process in workers_of(pids_of(lonely.head_node), idle=True):
             process.send_signal(signal.SIGSTOP)  # so that the build cannot just come to its end
         started = time.monotonic()
         code, errors = running.end(100)
