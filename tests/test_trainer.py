@@ -287,6 +287,9 @@ def test_event_files_are_not_written_where_they_are_not_wanted(shards: str, tmp_
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of its own parts
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # its compiler looks
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_compiled_model_learns_what_an_eager_one_does(shards: str, tmp_path: Path, accumulation: int) -> None:
     """By TorchInductor, in the compiler's own cache; with dropout its random numbers would be others."""
