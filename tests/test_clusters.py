@@ -200,5 +200,6 @@ def test_a11_a_partition_killed_for_memory_again_and_again_ends_the_build(
             engine.run("devour", [Job(function=devour, arguments=hungry)], kernels=False)
     finally:
         executor.close()
-    assert len((tmp_path / "tries").read_text().splitlines()) == 2
+    # Where others fill the memory meanwhile, the second attempt is killed before it begins.
+    assert len((tmp_path / "tries").read_text().splitlines()) in (1, 2)
     assert any("trying again alone, with" in message for message in progress.messages)
