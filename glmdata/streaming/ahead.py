@@ -50,7 +50,11 @@ class _Shelf(Generic[T]):
     """What is ready, and who makes the next item: the thread while the taker is away, else the taker."""
 
     def __init__(self, items: Iterator[T], count: int) -> None:
-        self._changed = threading.Condition()
+        self._lock = lock = threading.Lock()
+        self._made = threading.Condition(lock)
+        """The taker waits for it."""
+        self._needed = threading.Condition(lock)
+        """The thread waits for it, and is woken where there is something to do: it changes places with the taker."""
         self._items, self._count = items, count
         self._ready = deque[T]()
         self._making = self._ended = self._wanted = False
@@ -66,16 +70,16 @@ class _Shelf(Generic[T]):
 
     def take(self) -> T:
         """The next item: one that is ready or being made, or else made here."""
-        with self._changed:
+        with self._lock:
             self._note_return()
         while True:
-            with self._changed:
+            with self._lock:
                 while self._making and not self._ready:
-                    self._changed.wait()
+                    self._made.wait()
                 if self._ready:
                     item = self._ready.popleft()
                     if self._wanted:
-                        self._changed.notify_all()
+                        self._needed.notify()
                     self._left = time.perf_counter()
                     return item
                 if self._ended:
@@ -86,9 +90,9 @@ class _Shelf(Generic[T]):
 
     def end(self) -> None:
         """Make nothing more."""
-        with self._changed:
+        with self._lock:
             self._ended = True
-            self._changed.notify_all()
+            self._needed.notify()
 
     def _note_return(self) -> None:
         if self._left is not None:
@@ -97,9 +101,9 @@ class _Shelf(Generic[T]):
 
     def _begin(self) -> bool:
         """Whether to make one more, once it is wanted and there is room."""
-        with self._changed:
+        with self._lock:
             while not self._ended and (self._making or not self._wanted or len(self._ready) >= self._count):
-                self._changed.wait()
+                self._needed.wait()
             self._making = not self._ended
             return self._making
 
@@ -111,14 +115,15 @@ class _Shelf(Generic[T]):
             pass
         except BaseException as raised:
             error = raised
-        with self._changed:
+        with self._lock:
             self._making = False
             self._ready.extend(items)
             if items:
                 self._made_s += (time.perf_counter() - started - self._made_s) * WEIGHT
             else:
                 self._ended, self._error = True, error
-            self._changed.notify_all()
+                self._needed.notify()
+            self._made.notify()
 
 
 def _end(shelf: _Shelf[T], thread: threading.Thread, process: int) -> None:
