@@ -236,16 +236,21 @@ class Shards:
 
     def _take_mapped(self, numbers: npt.NDArray[np.int64], out: Views, places: npt.NDArray[np.intp] | None) -> None:
         """`take` from views of record batches."""
+        place = self._place(numbers)
+        scattered = len(numbers) == 1 or (len(numbers) and place.batch[0] != place.batch[-1])
+        if scattered and len(numbers) <= self.num_batches:
+            # Scattered rows, few of them in one record batch: plain indices are three times as fast as arrays of one.
+            targets = range(len(numbers)) if places is None else places.tolist()
+            for to, number, row in zip(targets, place.batch.tolist(), place.row.tolist(), strict=True):
+                views = self._keep(number).views
+                for name, target in out.items():
+                    target[to] = views[name][row]
+            return
         for batch, at, sources in self._by_batch(numbers):
             views = self._keep(batch).views
             chosen = at if places is None else places[at]
-            if len(chosen) == 1:  # plain indices: three times as fast as arrays of one
-                to, source = int(chosen[0]), int(sources[0])
-                for name, target in out.items():
-                    target[to] = views[name][source]
-            else:
-                for name, target in out.items():
-                    target[chosen] = np.take(views[name], sources, axis=0)
+            for name, target in out.items():
+                target[chosen] = np.take(views[name], sources, axis=0)
 
     def _take_read(self, numbers: npt.NDArray[np.int64], out: Views, places: npt.NDArray[np.intp] | None) -> None:
         """`take` with rows of matrices read from the files."""
