@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/glmdata inspect demo --sample 1
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
