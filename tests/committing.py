@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from progress import Stops
+
 from glmdata.errors import StorageError
 from glmdata.pipelines.engine import Attempt, Call, Engine, Job, Result, perform
 from glmdata.pipelines.folder import BuildFolder
@@ -23,22 +25,6 @@ OK, REFUSED, WRONG = 0, 3, 4
 @dataclass(frozen=True)
 class Text:
     value: str
-
-
-class Quiet:
-    """A progress that tells nobody."""
-
-    def message(self, text: str) -> None:
-        pass
-
-    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
-        pass
-
-    def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
-        pass
-
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        pass
 
 
 class Inline:
@@ -83,7 +69,7 @@ def commit(place: Path) -> None:
         if folder.finished():
             folder.remove_work()
             return
-        engine = Engine(folder.work, Inline(), Quiet())
+        engine = Engine(folder.work, Inline(), Stops())
         for stage in ("one", "two"):
             results = engine.run(stage, [Job(function=write_text, arguments=Text(f"{stage} {n}")) for n in range(2)])
         files = [result.files["text.txt"] for result in results]

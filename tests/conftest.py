@@ -1,7 +1,28 @@
 """What all tests share."""
 
+from pathlib import Path
+
+import pytest
+from building import run
+from corpora import write_corpus
 from hypothesis import settings
+
+from glmdata.pipelines.build import Built
 
 # A kernel is compiled inside the first example that calls it: a deadline would measure the compiler.
 settings.register_profile("glmdata", deadline=None)
 settings.load_profile("glmdata")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small corpus of corpora.py."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A quiet build of it, which no test changes."""
+    return run(corpus, tmp_path_factory.mktemp("built") / "out")

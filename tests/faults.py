@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from building import OPTIONS, contents
 
+from glmdata.pipelines.build import Built
 from glmdata.pipelines.engine import Attempt
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Running",
     "cluster",
     "devour",
+    "is_like",
     "litter_of",
     "our_processes",
     "records_of",
@@ -34,15 +37,6 @@ __all__ = [
 CONTRACT = {"manifest.json", "report.json", "report.html", "tokenizer.model"}
 FOLDERS = {"shards", "ledger", "quarantine", "signatures"}
 KEPT = {".build/lock", ".build/identity.json", ".build/corpus.json"}
-SETTINGS = (
-    "tokenizer.vocabulary_size=800",
-    "sequence_length=96",
-    "shards.rows=48",
-    "shards.rows_per_record_batch=16",
-    "corpus.partition_bytes=65536",
-    "corpus.split_bytes=65536",
-)
-"""Small, and in many partitions."""
 
 
 @dataclass(slots=True)
@@ -70,7 +64,7 @@ class Running:
 def start_build(corpus: Path, out: Path, *options: object, address: str = "none", **environment: str) -> Running:
     """Begin a build with the settings above."""
     command = [sys.executable, "-m", "glmdata.cli", "build", "--corpus", str(corpus), "--out", str(out)]
-    command += ["--address", address, *(part for setting in SETTINGS for part in ("--set", setting))]
+    command += ["--address", address, *(part for setting in OPTIONS for part in ("--set", setting))]
     process = subprocess.Popen(
         [*command, *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "NUMBA_NUM_THREADS": "1", **environment},
@@ -106,6 +100,11 @@ def litter_of(out: Path) -> list[str]:
         if path.is_file() and not listed:
             found.append(name.as_posix())
     return sorted(found)
+
+
+def is_like(out: Path, built: Built) -> bool:
+    """Whether a build has the bytes of a quiet one, and no litter."""
+    return contents(out) == contents(built.folder) and litter_of(out) == []
 
 
 def our_processes(parents: Sequence[int]) -> list[psutil.Process]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from building import ledger, run
 from corpora import document, write_jsonl
-from test_build import Stops, ledger, run
+from progress import Stops
 from test_build_balance import check_accounts, text_rows
 
 from glmdata.errors import ConfigError, InputError

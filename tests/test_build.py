@@ -2,112 +2,23 @@
 
 import collections
 import json
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from corpora import document, write_corpus, write_jsonl
+from building import STAGES, contents, ledger, run
+from corpora import document, write_jsonl
+from progress import Stops
 
 from glmdata.errors import BuildExistsError, BuildRunningError, InputError
 from glmdata.infilling.restore import restore
-from glmdata.pipelines.build import Built, build
-from glmdata.pipelines.executors import choose_executor
+from glmdata.pipelines.build import Built
 from glmdata.pipelines.folder import BuildFolder
-from glmdata.recipe import load_recipe
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
 from glmdata.tokenization import Tokenizer
-
-OPTIONS = (
-    "tokenizer.vocabulary_size=800",
-    "sequence_length=96",
-    "shards.rows=48",
-    "shards.rows_per_record_batch=16",
-    "corpus.partition_bytes=65536",
-    "corpus.split_bytes=65536",
-)
-SPEED = re.compile(rb'<section id="speed">.*?</section>', re.DOTALL)
-"""Where report.html tells seconds."""
-STAGES = (
-    "ingest",
-    "sign",
-    "gather",
-    "match",
-    "verify",
-    "settle",
-    "sample",
-    "train",
-    "tokenize",
-    "balance",
-    "assemble",
-    "shards",
-    "ledger",
-)
-
-
-class Stops:
-    """A progress that stops the build where it is told to, as Ctrl-C would."""
-
-    def __init__(self, stage: str = "", after: str = "") -> None:
-        self.stage, self.after, self.resumed, self.messages = stage, after, 0, list[str]()
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
-        if (stage, self.after) == (self.stage, "start"):
-            raise KeyboardInterrupt
-
-    def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
-        self.resumed += resumed
-        if (stage, self.after) == (self.stage, "job"):
-            raise KeyboardInterrupt
-
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        pass
-
-
-def run(corpus: Path, out: Path, *options: str, address: str = "none", workers: int = 2, **more: Any) -> Built:
-    """Build with the test's settings."""
-    seed = more.pop("seed", None)
-    return build(
-        [str(corpus)],
-        out,
-        load_recipe("glm", [*OPTIONS, *options], seed=seed),
-        make_executor=lambda size: choose_executor(address, workers, size),
-        progress=more.pop("progress", Stops()),
-        **more,
-    )
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return run(corpus, tmp_path_factory.mktemp("built") / "out")
-
-
-def ledger(made: Built) -> list[dict[str, Any]]:
-    files = sorted((made.folder / "ledger").glob("*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every byte of a build but the reports' seconds."""
-    return {
-        path.relative_to(folder).as_posix(): SPEED.sub(b"", path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file() and ".build" not in path.parts and path.name != "report.json"
-    }
 
 
 def test_every_record_has_one_row_and_its_outcome(built: Built) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from building import contents, ledger, run
 from click.testing import CliRunner
 from corpora import document, write_jsonl
-from test_build import contents, ledger, run
 
 from glmdata.cli.build import command
 from glmdata.errors import InputError

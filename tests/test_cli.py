@@ -10,14 +10,6 @@ from pathlib import Path
 
 import pytest
 from commands import GLMDATA, SMALL, glmdata
-from corpora import write_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

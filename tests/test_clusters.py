@@ -14,20 +14,21 @@ from typing import Any
 
 import psutil
 import pytest
+from building import run
 from corpora import write_corpus
 from faults import (
     Hungry,
     cluster,
     devour,
+    is_like,
     kill_one,
-    litter_of,
     pids_of,
     records_of,
     start_build,
     wait_until,
     workers_of,
 )
-from test_build import Stops, contents, run
+from progress import Stops
 
 from glmdata.errors import TaskFailedError
 from glmdata.pipelines.build import Built
@@ -54,10 +55,6 @@ def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 def nodes() -> Iterator[Any]:
     with cluster(NODES) as made:
         yield made
-
-
-def is_like(out: Path, built: Built) -> bool:
-    return contents(out) == contents(built.folder) and litter_of(out) == []
 
 
 def all_pids(nodes: Any) -> list[int]:

@@ -2,18 +2,18 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from building import contents, ledger, run
+from commands import glmdata
 from corpora import document, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_build import Stops, contents, ledger, run
+from progress import Stops
 from test_shingles import TEXTS, kind_of, units_of
 
 from glmdata.corpus.benchmarks import find_benchmarks, read_benchmark
@@ -358,8 +358,8 @@ def test_cutting_keeps_the_rest_of_the_document(cut: Built, corpus: Path, tmp_pa
 def test_why_tells_what_was_cut_and_what_was_found(removed: Built, cut: Built) -> None:
     told = {}
     for made, name in ((removed, "zh.jsonl:7"), (removed, "zh.jsonl:8"), (cut, "zh.jsonl:7"), (cut, "zh.jsonl:40")):
-        command = [sys.executable, "-m", "glmdata.cli", "why", str(made.folder), name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        done = glmdata("why", made.folder, name)
+        assert done.returncode == 0, done.stderr
         lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
         told[made is cut, name] = [line for line in lines if line.startswith(("cleaning ", "balance "))]
     assert [line.partition(" grams")[0] for line in told[False, "zh.jsonl:7"]] == [

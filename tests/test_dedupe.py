@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import document, write_jsonl
+from progress import Stops
 
 from glmdata.errors import BuildExistsError, ConfigError, ShardCorruptError
 from glmdata.pipelines import candidates, components, similarity
@@ -29,22 +30,6 @@ OPTIONS = (
 WORDS = [f"{a}{b}" for a in ("river", "lamp", "stone", "paper", "glass") for b in ("ing", "er", "less", "ful", "", "s")]
 
 
-class Silent:
-    """A progress that tells nothing."""
-
-    def message(self, text: str) -> None:
-        pass
-
-    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
-        pass
-
-    def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
-        pass
-
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        pass
-
-
 def words(seed: int, count: int) -> list[str]:
     rng = np.random.default_rng(seed)
     return [f"{WORDS[i]} {j}" for i, j in zip(rng.integers(0, 30, count), rng.integers(0, 10**6, count), strict=True)]
@@ -56,7 +41,7 @@ def run(corpus: Path, out: Path, *options: str, address: str = "none", against: 
         out,
         load_recipe("glm", [*OPTIONS, *options]),
         make_executor=lambda size: choose_executor(address, 2, size),
-        progress=Silent(),
+        progress=Stops(),
         against=against,
     )
 
@@ -276,7 +261,7 @@ def test_the_earlier_build_s_text_is_not_read(first_build: tuple[Built, list[str
         tmp_path / "index",
         settings,
         make_executor=lambda size: choose_executor("none", 2, size),
-        progress=Silent(),
+        progress=Stops(),
     )
     (tmp_path / "old" / "a.jsonl").unlink()
     assert count == 20
@@ -294,7 +279,7 @@ def test_the_earlier_build_s_text_is_not_read(first_build: tuple[Built, list[str
             tmp_path / "index",
             settings,
             make_executor=lambda size: choose_executor("none", 2, size),
-            progress=Silent(),
+            progress=Stops(),
         )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from building import run
 from commands import glmdata
 from corpora import write_corpus, write_jsonl
 from synthetic import write_build
-from test_build import run
 
 from glmdata import comparison
 from glmdata.comparison import ABSENT, compare_builds

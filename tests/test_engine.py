@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from progress import Stops
 
 from glmdata.errors import ConfigError, InputError, StorageError, TaskFailedError
 from glmdata.pipelines.engine import Attempt, Call, Engine, FileRef, Job, Result
@@ -22,26 +23,6 @@ MAX_ATTEMPTS = Limits().max_attempts
 class Number:
     value: int
     source: FileRef | None = None
-
-
-class Silent:
-    """A progress that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.resumed = 0
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
-        pass
-
-    def job_done(self, stage: str, weight: int, records: int, resumed: bool) -> None:
-        self.resumed += resumed
-
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        pass
 
 
 class Unlucky(ThreadExecutor):
@@ -112,8 +93,8 @@ def fill_disk(arguments: Number, attempt: Attempt) -> dict[str, Any]:
     raise OSError(28, "No space left on device", attempt.output("big"))
 
 
-def engine(tmp_path: Path, executor: ThreadExecutor | None = None) -> tuple[Engine, Silent]:
-    progress = Silent()
+def engine(tmp_path: Path, executor: ThreadExecutor | None = None) -> tuple[Engine, Stops]:
+    progress = Stops()
     return Engine(tmp_path, executor or ThreadExecutor(2), progress), progress
 
 
@@ -258,7 +239,7 @@ def test_a_partition_larger_than_any_node_asks_for_the_largest(tmp_path: Path) -
 
 
 def test_a8_a_late_partition_is_doubled_and_the_first_to_end_is_taken(tmp_path: Path) -> None:
-    executor, progress = Recording(fate="late"), Silent()
+    executor, progress = Recording(fate="late"), Stops()
     limits = Limits(least_deadline_s=0.05, first_deadline_s=0.05, deadline_factor=0)
     results = Engine(tmp_path, executor, progress, limits=limits).run("squares", jobs(3))
     assert [result.counts["value"] for result in results] == [0, 1, 2]

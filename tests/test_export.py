@@ -1,18 +1,16 @@
 """`glmdata export`, and the snippets of docs/format.md that read shards without glmdata."""
 
 import json
-import os
 import re
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import SMALL, glmdata
 from corpora import write_corpus
 from synthetic import LENGTH, random_row, write_build
 
@@ -40,20 +38,12 @@ def real(tmp_path_factory):
     """Small builds with a tokenizer, by packing."""
     folder = tmp_path_factory.mktemp("real")
     write_corpus(folder / "corpus")
-    small = ("--set", "tokenizer.vocabulary_size=800", "--set", "sequence_length=96", "--address", "none")
     for packing in ("concat", "segments"):
         done = glmdata(
-            "build", "--corpus", folder / "corpus", "--out", folder / packing, *small, "--set", f"packing={packing}"
+            "build", "--corpus", folder / "corpus", "--out", folder / packing, *SMALL, "--set", f"packing={packing}"
         )
         assert done.returncode == 0, done.stderr
     return folder
-
-
-def glmdata(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "glmdata.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "COLUMNS": "120"},
-    )  # fmt: skip
 
 
 def contents(folder):

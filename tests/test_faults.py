@@ -22,9 +22,9 @@ from typing import Any
 
 import committing
 import pytest
-from corpora import write_corpus
-from faults import Running, litter_of, our_processes, records_of, start_build, wait_until
-from test_build import Stops, contents, run
+from building import run
+from faults import Running, is_like, our_processes, records_of, start_build, wait_until
+from progress import Stops
 
 from glmdata.errors import BuildRunningError, ShardError, StorageError, TaskFailedError
 from glmdata.pipelines import lock
@@ -39,22 +39,6 @@ TOLERATED = ("unlink", "unlinkat", "ftruncate", "link", "mkdir")
 CALLS = ("write", "pwrite64", "fsync", "rename", "link", "unlink", "unlinkat", "mkdir", "ftruncate")
 """By which the commit code changes what is on the disk."""
 TRACED = re.compile(r"^(?:\d+ +)?(\w+)\((.*)\) += (\S+)")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return run(corpus, tmp_path_factory.mktemp("built") / "out")
-
-
-def is_like(out: Path, built: Built) -> bool:
-    return contents(out) == contents(built.folder) and litter_of(out) == []
 
 
 # --- A1, A2: every system call of a commit ---------------------------------------------------------------------------

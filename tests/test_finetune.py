@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from corpora import document, number
-from test_build import Stops
+from progress import Stops
 
 from glmdata.errors import ConfigError, InputError, ShardError
 from glmdata.infilling.restore import restore

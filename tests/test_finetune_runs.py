@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import GLMDATA, glmdata
+from commands import glmdata
 from models import torch
-from test_build import Stops
-from test_trainer import run_alone, run_together, told
+from progress import Stops
+from training_runs import run_alone, run_together, told
 
 from glmdata.errors import ConfigError, InputError
 from glmdata.model import GLM, GLMConfig
@@ -211,7 +211,7 @@ def test_two_processes_have_the_losses_of_one(world: Path, tmp_path: Path, paral
     flags = ["--checkpoint", tmp_path / "base", "--adapter", name, "--steps", 4, "--holdout", 9]
     settings = ["lora.dropout=0", "prefix.dropout=0", "prefix.length=4", "epsilon=1e-4"]
     flags += [f"--set={setting}" for setting in settings]
-    command = [*GLMDATA, "finetune", "--shards", str(world / "several"), *map(str, flags), "--out"]
+    command = ["finetune", "--shards", str(world / "several"), *map(str, flags), "--out"]
     run_alone(command, tmp_path / "one", "batch_size=4")
     run_together(command, tmp_path / "two", "batch_size=2", parallel)
     for a, b in zip(told(tmp_path / "one"), told(tmp_path / "two"), strict=True):

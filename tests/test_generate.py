@@ -92,23 +92,18 @@ def test_json_tells_text_blanks_and_ends(checkpoint):
 
 
 def test_a_prompt_comes_from_stdin(checkpoint):
-    done = subprocess.run(
-        [sys.executable, "-m", "glmdata.cli", "generate", str(checkpoint), "--prompt", "-"],
-        input=TEXT + "\n", capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = glmdata("generate", checkpoint, "--prompt", "-", stdin=TEXT + "\n")
     assert (done.returncode, done.stdout) == (0, FILLED + "\n")
 
 
 def test_a_chat_goes_in_rounds_until_stdin_ends(checkpoint):
-    command = [sys.executable, "-m", "glmdata.cli", "generate", str(checkpoint), "--chat", "--max-tokens", "8"]
+    command = ("generate", checkpoint, "--chat", "--max-tokens", 8)
     lines = "你好\n几点\n\n你好\n"
-    done = subprocess.run(
-        [*command, "--json"], input=lines, capture_output=True, text=True, timeout=120, check=False
-    )  # fmt: skip
+    done = glmdata(*command, "--json", stdin=lines)
     rounds = json.loads(done.stdout)["rounds"]
     assert [(one["query"], one["round"]) for one in rounds] == [("你好", 0), ("几点", 1), ("你好", 0)]
     assert rounds[0]["answer"] == rounds[2]["answer"]
-    plain = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=120, check=False)
+    plain = glmdata(*command, stdin=lines)
     assert plain.stdout == "".join(one["answer"] + "\n" for one in rounds)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from building import contents, ledger, run
 from corpora import document, write_corpus, write_jsonl
-from test_build import Stops, contents, ledger, run
+from progress import Stops
 
 from glmdata.errors import InputError
 from glmdata.infilling.restore import restore

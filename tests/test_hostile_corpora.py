@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from building import ledger, run
 from corpora import document, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from progress import Stops
 from synthetic import damaged, refusal, write_build
-from test_build import Stops, ledger, run
 from test_corpus_readers import KEPT, QUARANTINED, details, lines, read, rows, texts, whole_file, write_parquet
 
 from glmdata.corpus.benchmarks import find_benchmarks, read_benchmark

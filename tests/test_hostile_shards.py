@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pytest
+from building import run
 from corpora import write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 from synthetic import refusal, write_build
-from test_build import run
 from test_shards import copied, rewritten_manifest
 
 from glmdata.corpus.files import InputFile

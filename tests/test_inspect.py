@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from building import run
 from commands import glmdata
-from corpora import document, write_corpus, write_jsonl
+from corpora import document, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from test_build import run
 
 from glmdata.histograms import histograms
 from glmdata.infilling.restore import restore
@@ -33,13 +33,6 @@ KINDS = {
     "sentinels": ("spans.sentinels=40", "spans.random_positions=true"),
     "open-suffix": ("spans.document_eop=false", "spans.document_infill=0.0"),
 }
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from corpora import write_corpus
+from progress import Stops
 
 from glmdata.errors import ConfigError, ShardCorruptError
 from glmdata.infilling.restore import restore
@@ -29,13 +30,6 @@ STYLES = {"plain": [], "varied": [VARIED], "segments": ["packing=segments"]}
 SETTINGS = ["sequence_length=128", "tokenizer.vocabulary_size=800", "shards.rows=32", "shards.rows_per_record_batch=8"]
 
 
-class Silent:
-    """Progress that nobody looks at."""
-
-    def __getattr__(self, name):
-        return lambda *_args, **_options: None
-
-
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory):
     """{(style, layout): folder} of the same corpus."""
@@ -52,7 +46,7 @@ def builds(tmp_path_factory):
             folder,
             load_recipe("glm", settings),
             make_executor=lambda _: ThreadExecutor(2),
-            progress=Silent(),
+            progress=Stops(),
         )
         assert made.manifest["counts"]["rows"] > 60
         found[style, layout] = folder

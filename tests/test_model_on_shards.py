@@ -3,6 +3,7 @@
 import pytest
 from corpora import write_corpus
 from models import FAMILY, small_model, torch
+from progress import Stops
 
 from glmdata.errors import ConfigError
 from glmdata.model.loss import INPUTS, batch_loss, loss
@@ -14,13 +15,6 @@ from glmdata.streaming import ShardStream
 SETTINGS = ["sequence_length=96", "tokenizer.vocabulary_size=500"]
 
 
-class Silent:
-    """Progress that nobody looks at."""
-
-    def __getattr__(self, name):
-        return lambda *_args, **_options: None
-
-
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory):
     """{packing: stream} of one corpus."""
@@ -30,7 +24,7 @@ def builds(tmp_path_factory):
     for packing in ("concat", "segments"):
         recipe = load_recipe("glm", [*SETTINGS, f"packing={packing}"])
         build(
-            [str(root / "corpus")], root / packing, recipe, make_executor=lambda _: ThreadExecutor(1), progress=Silent()
+            [str(root / "corpus")], root / packing, recipe, make_executor=lambda _: ThreadExecutor(1), progress=Stops()
         )
         found[packing] = ShardStream(root / packing, 6, seed=2)
     return found

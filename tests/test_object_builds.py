@@ -12,11 +12,12 @@ import threading
 import time
 
 import pytest
+from building import OPTIONS, SPEED, STAGES, contents, run
 from commands import GLMDATA, SMALL, glmdata
 from corpora import document, write_corpus, write_jsonl
 from faulty_proxy import FaultyProxy, faulty_proxy
 from object_store import BUCKET, running_s3, upload
-from test_build import OPTIONS, SPEED, STAGES, Stops, contents, run
+from progress import Stops
 
 from glmdata import remote as remote_module
 from glmdata.corpus.files import find_files
@@ -29,7 +30,7 @@ from glmdata.pipelines.local import ThreadExecutor
 from glmdata.remote import Remote
 from glmdata.shards.verify import verify
 
-from test_engine import Number, Silent, square  # isort: skip
+from test_engine import Number, square  # isort: skip
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +188,9 @@ def test_a_killed_driver_is_followed_at_once(uri, built, out, tmp_path):
 
 def test_going_on_fetches_records_not_files(s3, out, cache):
     jobs = [Job(function=square, arguments=Number(value)) for value in range(20)]
-    first = Engine(out, ThreadExecutor(2), Silent()).run("squares", jobs)
+    first = Engine(out, ThreadExecutor(2), Stops()).run("squares", jobs)
     shutil.rmtree(cache)
-    progress = Silent()
+    progress = Stops()
     again = Engine(out, ThreadExecutor(2), progress)
     assert again.run("squares", jobs) == first
     assert progress.resumed == 20
@@ -200,7 +201,7 @@ def test_going_on_fetches_records_not_files(s3, out, cache):
 @pytest.mark.parametrize("damage", ["cut", "remove", "torn record"])
 def test_what_is_torn_is_made_again(s3, out, cache, damage):
     jobs = [Job(function=square, arguments=Number(value)) for value in range(3)]
-    first = Engine(out, ThreadExecutor(2), Silent()).run("squares", jobs)
+    first = Engine(out, ThreadExecutor(2), Stops()).run("squares", jobs)
     file, store = first[1].files["square.txt"], Remote(out)
     shutil.rmtree(cache)
     if damage == "cut":
@@ -209,7 +210,7 @@ def test_what_is_torn_is_made_again(s3, out, cache, damage):
         store.remove([file.path])
     else:
         store.write("squares/000001.json", store.read("squares/000001.json")[:-30])
-    progress = Silent()
+    progress = Stops()
     again = Engine(out, ThreadExecutor(2), progress)
     assert again.path(again.run("squares", jobs)[1].files["square.txt"]).read_text() == "1"
     assert progress.resumed == 2
@@ -217,19 +218,19 @@ def test_what_is_torn_is_made_again(s3, out, cache, damage):
 
 def test_a_damaged_object_is_never_used_and_made_anew(s3, out, cache):
     job = Job(function=square, arguments=Number(5))
-    made = Engine(out, ThreadExecutor(1), Silent()).run("squares", [job])[0].files["square.txt"]
+    made = Engine(out, ThreadExecutor(1), Stops()).run("squares", [job])[0].files["square.txt"]
     shutil.rmtree(cache)
     Remote(out).write(made.path, b"52")
     next_job = Job(function=square, arguments=Number(1, made))
     with pytest.raises(StorageError, match=r"damaged in the store, and removed; run the same command again"):
-        Engine(out, ThreadExecutor(1), Silent()).run("more", [next_job])
-    again = Engine(out, ThreadExecutor(1), Silent())
+        Engine(out, ThreadExecutor(1), Stops()).run("more", [next_job])
+    again = Engine(out, ThreadExecutor(1), Stops())
     renewed = again.run("squares", [job])[0].files["square.txt"]
     assert (renewed.xxh3, renewed.path == made.path) == (made.xxh3, False)
 
 
 def test_an_object_that_is_not_what_was_written_is_not_published(s3, out):
-    made = Engine(f"{out}/.build", ThreadExecutor(1), Silent()).run("s", [Job(function=square, arguments=Number(5))])
+    made = Engine(f"{out}/.build", ThreadExecutor(1), Stops()).run("s", [Job(function=square, arguments=Number(5))])
     file = made[0].files["square.txt"]
     Remote(f"{out}/.build").write(file.path, b"52")
     with pytest.raises(StorageError, match="not what was written there; run the same command again"):
@@ -429,13 +430,13 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path):
     with pytest.raises(
         TaskFailedError, match=rf"does not see the work folder {work} of this build; give --out .*s3://"
     ):
-        Engine(work, Elsewhere(1), Silent()).run("squares", [Job(function=square, arguments=Number(1))])
+        Engine(work, Elsewhere(1), Stops()).run("squares", [Job(function=square, arguments=Number(1))])
 
 
 def test_a_small_cache_is_enough(s3, out, cache, monkeypatch):
     """Inputs stay as long as a job reads them, whatever others drop."""
     monkeypatch.setattr("glmdata.shards.cache.CACHE_BYTES", 1)
-    engine = Engine(out, ThreadExecutor(4), Silent())
+    engine = Engine(out, ThreadExecutor(4), Stops())
     first = engine.run("squares", [Job(function=square, arguments=Number(value)) for value in range(8)])
     files = [result.files["square.txt"] for result in first]
     second = engine.run("again", [Job(function=square, arguments=Number(value, files[value])) for value in range(8)])

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from building import contents, ledger, run
 from corpora import document, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_build import Stops, contents, ledger, run
+from progress import Stops
 from test_shingles import TEXTS, kind_of, units_of
 
 from glmdata.dedupe.cutting import cut

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import GLMDATA, glmdata
+from commands import glmdata
 from corpora import document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import small_model
-from test_trainer import run_alone, run_together, told
+from training_runs import run_alone, run_together, told
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
@@ -251,7 +251,7 @@ def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_bit(
 @pytest.mark.parametrize(("parallel", "adapter"), [("ddp", "none"), ("fsdp", "lora")])
 def test_two_processes_have_the_losses_of_one(root: Path, tmp_path: Path, parallel: str, adapter: str) -> None:
     """Each has the reference, a copy of its own or the base of its adapter, parts of whose layers the other has."""
-    command = [*GLMDATA, "finetune", "--checkpoint", str(root / "base"), "--shards", str(root / "pairs")]
+    command = ["finetune", "--checkpoint", str(root / "base"), "--shards", str(root / "pairs")]
     command += ["--adapter", adapter, "--steps", "3", "--holdout", "5", "--set", "learning_rate=1e-3"]
     command += ["--set", "epsilon=1e-4", "--out"]
     run_alone(command, tmp_path / "one", "batch_size=4")

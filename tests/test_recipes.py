@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_build import Stops
+from progress import Stops
 
 from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.executors import choose_executor

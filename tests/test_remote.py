@@ -3,14 +3,13 @@
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import time
 
 import fsspec
 import numpy as np
 import pytest
+from commands import SMALL, glmdata
 from corpora import write_corpus
 from fsspec.implementations.memory import MemoryFileSystem
 from object_store import client, remove, running_s3, upload
@@ -209,17 +208,9 @@ def test_e2_credentials_of_a_uri_are_never_told(s3, cache):
         assert not any(secret in str(told.value) for secret in ("AKUSER", "se%2Fcret", "se/cret"))
 
 
-def glmdata(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "glmdata.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "COLUMNS": "120", **environment},
-    )  # fmt: skip
-
-
 def test_inspect_takes_a_uri(s3, tmp_path):
     write_corpus(tmp_path / "corpus")
-    small = ("--set", "tokenizer.vocabulary_size=800", "--set", "sequence_length=96", "--address", "none")
-    done = glmdata("build", "--corpus", tmp_path / "corpus", "--out", tmp_path / "out", *small)
+    done = glmdata("build", "--corpus", tmp_path / "corpus", "--out", tmp_path / "out", *SMALL)
     assert done.returncode == 0, done.stderr
     uri = upload(tmp_path / "out", "inspected")
     home = {"GLMDATA_CACHE_DIR": str(tmp_path / "cache")}

@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from building import SPEED, run
 from commands import glmdata
-from corpora import document, write_corpus, write_jsonl
-from test_build import SPEED, run
+from corpora import document, write_jsonl
 
 from glmdata.samples import SampleReader
 from glmdata.shards.manifest import Manifest
@@ -68,13 +68,6 @@ def section(text: str, name: str) -> str:
 
 def numbers(text: str) -> list[int]:
     return [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", text)]
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=["concat", "segments"])

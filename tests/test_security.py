@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from building import run
 from commands import SMALL, glmdata
 from corpora import write_corpus
-from test_build import Stops, run
+from progress import Stops
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("glmdata", "pipelines", "cli")

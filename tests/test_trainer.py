@@ -1,15 +1,14 @@
 """Training runs: the same losses whether interrupted, accumulated or shared among processes."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 from commands import GLMDATA, SMALL, glmdata
 from corpora import write_corpus
+from training_runs import run_alone, run_together, told
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
@@ -21,7 +20,6 @@ from glmdata.training.run import TrainOptions, train  # noqa: E402
 from glmdata.training.settings import TrainSettings  # noqa: E402
 
 MODEL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2}
-TIMINGS = {"seconds", "tokens_per_second", "loader_wait"}
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +44,6 @@ def options(shards: str, out: Path, *, model: dict | None = None, holdout: int =
     return TrainOptions(
         shards=shards, out=out, model=MODEL | (model or {}), settings=TrainSettings(**given), holdout=holdout
     )
-
-
-def told(out: Path) -> list[dict]:
-    """What a run says of its steps, timings aside."""
-    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in read_metrics(out)]
 
 
 def test_a_model_learns_and_says_what(shards: str, tmp_path: Path) -> None:
@@ -135,7 +128,7 @@ def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path, paral
     flags = ["--model=dropout=0.0", *[f"--model={name}={value}" for name, value in MODEL.items()]]
     flags += ["--steps", "6", "--set", "epsilon=1e-4", "--set", "save_every=3", "--holdout", "9"]
     flags += ["--set", "accumulation=2"]
-    command = [*GLMDATA, "train", "--shards", shards, *flags, "--out"]
+    command = ["train", "--shards", shards, *flags, "--out"]
     run_alone(command, tmp_path / "one", "batch_size=4")
     run_together(command, tmp_path / "two", "batch_size=2", parallel)
     alone, both = told(tmp_path / "one"), told(tmp_path / "two")
@@ -167,27 +160,6 @@ def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: P
     longer = options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9})
     with pytest.raises(ConfigError, match="begun with"):
         train_on_ray(train, longer, 2, "local")
-
-
-def run_alone(command: list[str], out: Path, batch: str) -> None:
-    done = subprocess.run([*command, str(out), "--set", batch], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-
-
-def run_together(command: list[str], out: Path, batch: str, parallel: str) -> None:
-    """Two processes as torchrun starts them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    full = [*command, str(out), "--set", batch, "--set", f"parallel={parallel}"]
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(full, env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=-1)
-        for rank in range(2)
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors.decode()
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(shards: str, tmp_path: Path) -> None:
