@@ -6,6 +6,7 @@ import pytest
 from building import run
 from corpora import write_corpus
 from hypothesis import settings
+from synthetic import write_build
 
 from glmdata.pipelines.build import Built
 
@@ -26,3 +27,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A quiet build of it, which no test changes."""
     return run(corpus, tmp_path_factory.mktemp("built") / "out")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up build of 100 rows in three shards, which no test changes."""
+    folder = tmp_path_factory.mktemp("made-up") / "build"
+    write_build(folder)
+    return folder

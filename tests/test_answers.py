@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_variants import COLUMNS, golden
+from infilled import COLUMNS, golden
 
 from glmdata.infilling.answers import Answers, causal_input, cloze_input, decoder_input, lay_out_answers
 from glmdata.infilling.restore import restore

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from balances import check_accounts, text_rows
 from building import ledger, run
 from corpora import document, write_jsonl
 from progress import Stops
-from test_build_balance import check_accounts, text_rows
 
 from glmdata.errors import ConfigError, InputError
 from glmdata.pipelines.build import Built

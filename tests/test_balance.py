@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from balances import leads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,14 +112,6 @@ def languages_of_a_ratio(draw: st.DrawFn) -> list[np.ndarray]:
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
     scale = draw(st.integers(1, 3))
     return [rng.integers(least, 513, scale * ratio).astype(np.int32) for ratio in ratios]
-
-
-def leads(language: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """float64[rows + 1, languages]: tokens that a language is ahead of its share after each number of rows."""
-    given_ = np.zeros((len(language) + 1, int(language.max()) + 1))
-    for number in range(given_.shape[1]):
-        given_[1:, number] = np.cumsum(np.where(language == number, tokens, 0))
-    return given_ - given_.sum(1, keepdims=True) * (given_[-1] / given_[-1].sum())
 
 
 @given(languages=st.lists(rows, min_size=1, max_size=4) | languages_of_a_ratio())

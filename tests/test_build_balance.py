@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from balances import check_accounts, text_rows
 from building import contents, ledger, run
 from click.testing import CliRunner
 from corpora import document, write_jsonl
 
 from glmdata.cli.build import command
 from glmdata.errors import InputError
-from glmdata.infilling.restore import restore
 from glmdata.pipelines import assemble
 from glmdata.pipelines.build import Built
 from glmdata.shards.reader import Shards
-from glmdata.shards.verify import verify
 from glmdata.tokenization import Tokenizer
 
 TEXTS = {
@@ -44,31 +43,6 @@ def plain(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 def model(plain: Built) -> str:
     """Its tokenizer, so that the other builds train none."""
     return str(plain.folder / "tokenizer.model")
-
-
-def text_rows(made: Built) -> list[tuple[str, list[int]]]:
-    """Language and text tokens of each row, spans put back, special tokens taken out."""
-    shards, tokenizer = Shards(str(made.folder)), Tokenizer.load(made.folder / "tokenizer.model")
-    found = []
-    for number in range(shards.rows):
-        row = shards.row(number)
-        tokens = restore(row, shards.style).tokens
-        code = shards.manifest.languages[int(row["language"])]
-        found.append((code, tokens[tokens < tokenizer.num_pieces].tolist()))
-    return found
-
-
-def check_accounts(made: Built) -> None:
-    """Shards, report and ledger hold the same tokens."""
-    assert list(verify(str(made.folder))) == []
-    in_rows: collections.Counter[str] = collections.Counter()
-    for code, tokens in text_rows(made):
-        in_rows[code] += len(tokens)
-    in_ledger: collections.Counter[str] = collections.Counter()
-    for row in ledger(made):
-        if row["outcome"] == "kept":
-            in_ledger[row["language"]] += row["tokens"]
-    assert made.report["tokens"] == in_rows == in_ledger
 
 
 @pytest.mark.parametrize("per_bucket", [1 << 19, 1000])

@@ -14,7 +14,7 @@ from corpora import document, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from progress import Stops
-from test_shingles import TEXTS, kind_of, units_of
+from shingled import TEXTS, kind_of, units_of
 
 from glmdata.corpus.benchmarks import find_benchmarks, read_benchmark
 from glmdata.dedupe.contamination import (

@@ -1,31 +1,18 @@
 """Contexts that fit: what is cut, in which order, and that nothing else is. One token a character here."""
 
-import numpy as np
 import pytest
+from characters import CODEC, SPECIAL, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmdata.corpus.examples import Example
 from glmdata.errors import ConfigError
-from glmdata.infilling.contexts import Codec, rows_of
+from glmdata.infilling.contexts import rows_of
 from glmdata.recipe import FinetuneSettings
-from glmdata.tokenization.special import SpecialTokens
-
-SPECIAL = SpecialTokens.above(0x110000)
-NAMES = {0x110000: "E", 0x110001: "C", 0x110002: "M", 0x110003: "S", 0x110004: "G"}
-CODEC = Codec(
-    encode=lambda texts: [np.array([*map(ord, text)], np.int32) for text in texts],
-    decode=lambda ids: "".join(map(chr, ids)),
-    special=SPECIAL,
-)
 
 
 def rows(examples, length, **options):
     return rows_of(examples, CODEC, FinetuneSettings(**{"cls": False, **options}), length)
-
-
-def shown(tokens):
-    return "".join(NAMES.get(token) or chr(token) for token in tokens.tolist())
 
 
 def talk(*turns, **more):

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from progress import Stops
+from squares import Number, jobs, square
 
 from glmdata.errors import ConfigError, InputError, StorageError, TaskFailedError
 from glmdata.pipelines.engine import Attempt, Call, Engine, FileRef, Job, Result
@@ -17,12 +17,6 @@ from glmdata.pipelines.scheduling import KilledForMemoryError, Limits, LostWorke
 from glmdata.versions import versions
 
 MAX_ATTEMPTS = Limits().max_attempts
-
-
-@dataclass(frozen=True)
-class Number:
-    value: int
-    source: FileRef | None = None
 
 
 class Unlucky(ThreadExecutor):
@@ -75,12 +69,6 @@ class Recording(ThreadExecutor):
         self.in_flight.pop(handle, None)
 
 
-def square(arguments: Number, attempt: Attempt) -> dict[str, Any]:
-    before = Path(attempt.input(arguments.source)).read_text() if arguments.source else ""
-    Path(attempt.output("square.txt")).write_text(f"{before}{arguments.value**2}")
-    return {"records": 1, "value": arguments.value}
-
-
 def refuse(arguments: Number, attempt: Attempt) -> dict[str, Any]:
     raise InputError(f"{arguments.value} is no good")
 
@@ -96,10 +84,6 @@ def fill_disk(arguments: Number, attempt: Attempt) -> dict[str, Any]:
 def engine(tmp_path: Path, executor: ThreadExecutor | None = None) -> tuple[Engine, Stops]:
     progress = Stops()
     return Engine(tmp_path, executor or ThreadExecutor(2), progress), progress
-
-
-def jobs(count: int, function: Any = square) -> list[Job]:
-    return [Job(function=function, arguments=Number(value)) for value in range(count)]
 
 
 def test_results_come_in_the_order_of_the_jobs(tmp_path: Path) -> None:

@@ -27,13 +27,6 @@ ROWS = 100
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "build"
-    write_build(folder, rows=ROWS)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """Small builds with a tokenizer, by packing."""
     folder = tmp_path_factory.mktemp("real")

@@ -22,16 +22,17 @@ from typing import Any
 
 import committing
 import pytest
-from building import run
+from building import OPTIONS, run
 from faults import Running, is_like, our_processes, records_of, start_build, wait_until
 from progress import Stops
 
 from glmdata.errors import BuildRunningError, ShardError, StorageError, TaskFailedError
 from glmdata.pipelines import lock
-from glmdata.pipelines.build import Built
+from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.engine import Call, Result
 from glmdata.pipelines.folder import BuildFolder
 from glmdata.pipelines.local import ThreadExecutor
+from glmdata.recipe import load_recipe
 from glmdata.shards.reader import Shards
 
 TOLERATED = ("unlink", "unlinkat", "ftruncate", "link", "mkdir")
@@ -218,11 +219,6 @@ class Twice(ThreadExecutor):
 
 
 def test_a12_every_partition_done_twice(corpus: Path, built: Built, tmp_path: Path) -> None:
-    from test_build import OPTIONS
-
-    from glmdata.pipelines.build import build
-    from glmdata.recipe import load_recipe
-
     build(
         [str(corpus)], tmp_path / "out", load_recipe("glm", OPTIONS), make_executor=lambda _: Twice(3),
         progress=Stops(),

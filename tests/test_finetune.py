@@ -1,21 +1,19 @@
 """Whole builds of fine-tuning data: every record accounted for, every row as told, the same bytes always."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from corpora import document, number
+from building import ledger
+from corpora import number
+from finetune_records import EXAMPLES, prompted, run, text_of, words, write
 from progress import Stops
 
 from glmdata.errors import ConfigError, InputError, ShardError
-from glmdata.infilling.restore import restore
 from glmdata.infilling.segments import split_segments
 from glmdata.pipelines.build import Built, build
-from glmdata.pipelines.executors import choose_executor
 from glmdata.pipelines.page import render_page
 from glmdata.recipe import TokenizerSettings, load_recipe
 from glmdata.shards.choices import lay_out_choices
@@ -26,18 +24,7 @@ from glmdata.story import tell
 from glmdata.tokenization import Tokenizer
 from glmdata.tokenization.training import train_tokenizer
 
-SMALL = (
-    "corpus.partition_bytes=65536",
-    "corpus.split_bytes=65536",
-    "shards.rows=64",
-    "shards.rows_per_record_batch=16",
-)
-EXAMPLES = Path(__file__).parents[1] / "examples" / "finetune"
 DIALOGUES, QUESTIONS, SUMMARIES = 300, 120, 80
-
-
-def words(language: str, place: int, sentences: int = 1) -> str:
-    return document(language, 1000 + place, sentences)
 
 
 def dialogue(place: int) -> dict[str, Any]:
@@ -69,12 +56,6 @@ def summary(place: int) -> dict[str, Any]:
 BAD = ['{"prompt": "q"}', "no json", '{"prompt": "q", "response": ""}', '{"messages": [{"role": "system"}]}']
 
 
-def write(path: Path, records: list[dict[str, Any]], bad: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    path.write_text("\n".join([*lines, *bad]) + "\n", "utf-8")
-
-
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finetune")
@@ -89,30 +70,11 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(
-    corpora: Path, task: str, out: Path, *options: str, address: str = "none", workers: int = 2, **more: Any
-) -> Built:
-    return build(
-        [str(more.pop("corpus", corpora / task))],
-        out,
-        load_recipe(task, [*SMALL, *options]),
-        make_executor=lambda size: choose_executor(address, workers, size),
-        progress=more.pop("progress", Stops()),
-        tokenizer_path=str(corpora / "tokenizer.model"),
-        **more,
-    )
-
-
 @pytest.fixture(scope="module")
 def built(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
     folder = tmp_path_factory.mktemp("built")
     options = {"sft": ["sequence_length=192"], "cloze": ["sequence_length=128"], "seq2seq": []}
     return {task: run(corpora, task, folder / task, *more) for task, more in options.items()}
-
-
-def ledger(made: Built) -> list[dict[str, Any]]:
-    files = sorted((made.folder / "ledger").glob("*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 @pytest.mark.parametrize(
@@ -155,15 +117,6 @@ def test_builds_hold_the_rules_of_rows(built: dict[str, Built], task: str) -> No
     assert made.report["samples"] == {task: shards.rows}
 
 
-def text_of(shards: Shards, tokenizer: Tokenizer, place: int) -> tuple[str, str]:
-    """A row's context, its mask spelled, and its answer."""
-    row = shards.row(place)
-    restored = restore(row, shards.style)
-    [[start, end]] = restored.spans
-    tokens = restored.tokens
-    return tokenizer.decode(row["input_ids"][: row["context_length"]]), tokenizer.decode(tokens[start:end])
-
-
 def turns_of(record: dict[str, Any]) -> tuple[list[list[str]], int]:
     """Turns of a dialogue, and the first whose response is learned."""
     if "prompt" in record:
@@ -172,14 +125,6 @@ def turns_of(record: dict[str, Any]) -> tuple[list[list[str]], int]:
         return [[record["instruction"], record["output"]]], 0
     said = [[*message.values()][1] for message in record.get("messages") or record["conversations"]]
     return [list(pair) for pair in zip(said[::2], said[1::2], strict=True)], 0
-
-
-def prompted(turns: list[list[str]]) -> str:
-    """ChatGLM's prompt for the last of these turns."""
-    if len(turns) == 1:
-        return f"{turns[0][0]}[gMASK]"
-    rounds = [f"[Round {n}]\n问：{asked}\n答：{told}\n" for n, (asked, told) in enumerate(turns)]
-    return "".join(rounds).removesuffix(f"{turns[-1][1]}\n") + "[gMASK]"
 
 
 def test_rows_of_dialogues_are_their_responses_behind_their_history(built: dict[str, Built], corpora: Path) -> None:

@@ -18,8 +18,8 @@ from corpora import document, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from progress import Stops
+from readings import KEPT, QUARANTINED, details, lines, read, rows, texts, whole_file, write_parquet
 from synthetic import damaged, refusal, write_build
-from test_corpus_readers import KEPT, QUARANTINED, details, lines, read, rows, texts, whole_file, write_parquet
 
 from glmdata.corpus.benchmarks import find_benchmarks, read_benchmark
 from glmdata.errors import ConfigError, InputError, ShardCorruptError

@@ -16,36 +16,23 @@ import pyarrow as pa
 import pytest
 from building import run
 from corpora import write_corpus
+from damage import copied, flipped, rehashed, rewritten_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 from synthetic import refusal, write_build
-from test_shards import copied, rewritten_manifest
 
 from glmdata.corpus.files import InputFile
 from glmdata.errors import BuildExistsError, ShardCorruptError, ShardError
 from glmdata.pipelines.folder import BuildFolder, identity_of
 from glmdata.recipe import Recipe, Section, differences
 from glmdata.shards import manifest as manifest_module
-from glmdata.shards.manifest import Manifest, fingerprint_of
+from glmdata.shards.manifest import Manifest
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
 
 FLIPS = 100
 """In each of the tests that flip bits; benchmarks/hostile.py flips thousands."""
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hostile") / "build"
-    write_build(folder)
-    return folder
-
-
-def flipped(data: bytes, bit: int) -> bytes:
-    found = bytearray(data)
-    found[bit // 8] ^= 1 << bit % 8
-    return bytes(found)
 
 
 READS = """
@@ -56,7 +43,7 @@ from glmdata.errors import GlmdataError
 from glmdata.shards.manifest import Manifest
 from glmdata.shards.reader import Shards
 sys.path.insert(0, sys.argv[4])
-from test_hostile_shards import flipped, rehashed
+from damage import flipped, rehashed
 folder, count, rehash = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "rehashed"
 paths = sorted((folder / "shards").iterdir())
 drawn, found = random.Random(11), {"same": 0, "told": 0, "other": 0}
@@ -81,27 +68,6 @@ for _ in range(count):
     (folder / "manifest.json").write_text(manifest)
 print(found["same"], found["told"], found["other"])
 """
-
-
-def rehashed(folder: Path) -> None:
-    """Give the manifest the hashes of the shards as they are: damage by somebody who knows the format."""
-    import xxhash
-
-    from glmdata.shards.footer import FooterError, record_batch_hashes
-
-    def change(content: dict[str, Any]) -> None:
-        for shard in content["shards"]:
-            data = (folder / shard["path"]).read_bytes()
-            shard["xxh3"] = xxhash.xxh3_64_hexdigest(data)
-            try:
-                hashes = record_batch_hashes(memoryview(data))
-            except FooterError:
-                continue
-            if len(hashes) == len(shard["record_batches"]):
-                shard["record_batches"] = hashes
-        content["fingerprint"] = fingerprint_of([shard["xxh3"] for shard in content["shards"]])
-
-    rewritten_manifest(folder, change)
 
 
 def read_apart(folder: Path, rehash: bool) -> list[int]:

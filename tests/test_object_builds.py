@@ -30,7 +30,7 @@ from glmdata.pipelines.local import ThreadExecutor
 from glmdata.remote import Remote
 from glmdata.shards.verify import verify
 
-from test_engine import Number, square  # isort: skip
+from squares import Number, square  # isort: skip
 
 
 @pytest.fixture(scope="module")

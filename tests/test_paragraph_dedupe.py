@@ -12,7 +12,7 @@ from corpora import document, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from progress import Stops
-from test_shingles import TEXTS, kind_of, units_of
+from shingled import TEXTS, kind_of, units_of
 
 from glmdata.dedupe.cutting import cut
 from glmdata.dedupe.paragraphs import (

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from building import ledger
+from characters import CODEC, SPECIAL, shown
 from commands import glmdata
+from finetune_records import EXAMPLES, prompted, run, text_of, words, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_contexts import CODEC, SPECIAL, shown
-from test_finetune import EXAMPLES, ledger, prompted, run, text_of, words, write
 
 from glmdata.corpus.batches import Refused
 from glmdata.corpus.examples import Example, parse_example, plain_text

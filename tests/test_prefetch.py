@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 import pytest
+from streams import numbers, stream_of, take
 from synthetic import write_build
-from test_stream import numbers, stream_of, take
 
 from glmdata.errors import ConfigError, ShardCorruptError
 from glmdata.streaming.order import rows_at
@@ -21,13 +21,6 @@ from glmdata.streaming.ahead import Ahead  # noqa: E402
 
 ROWS = 100
 NAME = "glmdata-batches"
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prefetch") / "build"
-    write_build(folder, rows=ROWS)
-    return folder
 
 
 def running():

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from balances import leads, text_rows
 from building import ledger, run
 from corpora import SHARED, write_jsonl
-from test_balance import leads
-from test_build_balance import text_rows
 
 from glmdata.pipelines import assemble
 

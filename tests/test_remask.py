@@ -7,9 +7,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_span_statistics import figures
-from test_variants import row_of, rows_of_any_style, special_for, text_of
-from test_windows import DOCUMENT, ONLY, SENTENCE, SHARED_PAD, TOKEN, Text, article_stream, check_spans, documents
+from infilled import (
+    ONLY,
+    SEED,
+    SHARED_PAD,
+    Text,
+    article_stream,
+    check_spans,
+    documents,
+    figures,
+    laid_out,
+    row_of,
+    rows_of_any_style,
+    special_for,
+    taken_apart,
+    text_of,
+    views_of,
+)
 
 from glmdata.errors import ShardCorruptError
 from glmdata.infilling.remask import mask_again
@@ -17,39 +31,9 @@ from glmdata.infilling.restore import restore
 from glmdata.infilling.spans import span_rules
 from glmdata.infilling.style import style_of
 from glmdata.infilling.unmask import Tensors, lay_out_rows
+from glmdata.infilling.windows import DOCUMENT, SENTENCE, TOKEN
 from glmdata.recipe import SpanSettings
 from glmdata.shards.compact import unmasked
-
-SEED = 7  # that of Text.rows
-
-
-def views_of(rows):
-    names = ("input_ids", "target_ids", "position_ids", "context_length", "length", "objective", "sample_id")
-    return {name: getattr(rows, name) for name in names}
-
-
-def taken_apart(rows, style):
-    """The rows before masking, their sentence ends included."""
-    found = unmasked(views_of(rows), rows.input_ids.shape[1], style)
-    for row, (a, b) in enumerate(itertools.pairwise(rows.sentence_end_offsets)):
-        found.sentence_ends[row, : b - a] = rows.sentence_ends[a:b]
-        found.num_ends[row] = b - a
-    return found
-
-
-def laid_out(found, epochs, style):
-    """Columns of a shard by name, from rows before masking."""
-    tensors = Tensors.empty(*found.tokens.shape)
-    context, length = lay_out_rows(found, epochs, style, SEED, tensors)
-    return {
-        "input_ids": tensors.input_ids,
-        "target_ids": tensors.target_ids,
-        "loss_mask": tensors.loss_mask,
-        "position_ids": tensors.positions[:, 0],
-        "block_position_ids": tensors.positions[:, 1],
-        "context_length": context,
-        "length": length,
-    }
 
 
 def remasked(rows, epoch, spans, special):

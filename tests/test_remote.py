@@ -13,7 +13,7 @@ from commands import SMALL, glmdata
 from corpora import write_corpus
 from fsspec.implementations.memory import MemoryFileSystem
 from object_store import client, remove, running_s3, upload
-from synthetic import write_build
+from streams import numbers, stream_of
 
 from glmdata import remote as remote_module
 from glmdata.errors import ConfigError, ShardCorruptError, ShardError, StorageError
@@ -35,13 +35,6 @@ def s3():
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("remote") / "build"
-    write_build(folder, rows=ROWS)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def uri(s3, build):
     return upload(build, "build")
 
@@ -49,16 +42,6 @@ def uri(s3, build):
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "cache"
-
-
-def stream_of(path, batch_size=8, **options):
-    from glmdata.streaming import ShardStream
-
-    return ShardStream(path, batch_size, **options)
-
-
-def numbers(batches):
-    return [(int(i) - 7) // 10 for batch in batches for i in batch["sample_id"]]
 
 
 def cached(cache):

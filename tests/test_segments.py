@@ -6,9 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_remask import SEED, laid_out, taken_apart
-from test_variants import row_of, spans_settings, special_for, text_of
-from test_windows import DOCUMENT, ONLY, SHARED_PAD, TOKEN, Text, article_stream, check_spans, documents
+from infilled import (
+    ONLY,
+    SEED,
+    SHARED_PAD,
+    Text,
+    article_stream,
+    check_spans,
+    documents,
+    laid_out,
+    row_of,
+    spans_settings,
+    special_for,
+    taken_apart,
+    text_of,
+)
 
 from glmdata.errors import ConfigError, ShardCorruptError
 from glmdata.infilling.remask import mask_again
@@ -16,6 +28,7 @@ from glmdata.infilling.restore import restore
 from glmdata.infilling.segments import find_segments, token_segments
 from glmdata.infilling.spans import span_rules
 from glmdata.infilling.style import style_of
+from glmdata.infilling.windows import DOCUMENT, TOKEN
 from glmdata.recipe import ObjectiveWeights, Recipe, SpanSettings, load_recipe
 
 closed_spans = spans_settings.map(lambda found: found.model_copy(update={"document_eop": True}))

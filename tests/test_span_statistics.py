@@ -11,18 +11,12 @@ import json
 import numpy as np
 import pytest
 from corpora import SHARED
-from test_windows import DOCUMENT, ONLY, SENTENCE, SHARED_PAD, TOKEN, Text, article_stream
+from infilled import ONLY, SHARED_PAD, Text, article_stream, figures
 
+from glmdata.infilling.windows import DOCUMENT, SENTENCE, TOKEN
 from glmdata.recipe import ObjectiveWeights
 
 ROWS = 100_000
-
-
-def figures(rows):
-    """Spans, masked tokens and tokens before masking of each row."""
-    lengths, contexts = rows.length.astype(np.int64), rows.context_length.astype(np.int64)
-    spans = (rows.input_ids == SHARED_PAD.sop).sum(1)
-    return spans, lengths - contexts - spans, lengths - 2 * spans
 
 
 def test_token_level_has_the_statistics_of_the_original():

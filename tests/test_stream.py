@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from streams import numbers, stream_of, take
 from synthetic import LENGTH, random_row, write_build
 
 from glmdata.errors import ConfigError, FingerprintMismatchError, ShardCorruptError, ShardError
@@ -19,30 +20,6 @@ steps_module = pytest.importorskip("glmdata.streaming.steps")
 ROWS = 100
 WORLDS = (1, 2, 3, 4, 6, 8)
 GLOBAL = 24
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """A build of 100 rows in three shards."""
-    folder = tmp_path_factory.mktemp("stream") / "build"
-    write_build(folder, rows=ROWS)
-    return folder
-
-
-def stream_of(path, batch_size, **options):
-    from glmdata.streaming import ShardStream
-
-    return ShardStream(path, batch_size, **options)
-
-
-def take(stream, batches):
-    iterator = iter(stream)
-    return [next(iterator) for _ in range(batches)]
-
-
-def numbers(batches):
-    """Row numbers of batches, by sample_id."""
-    return [(int(i) - 7) // 10 for batch in batches for i in batch["sample_id"]]
 
 
 def interleaved(build, world, steps, state=None, **options):

@@ -1,29 +1,29 @@
 """The reference's variants of the layout: equal to the original's golden vectors, and undone exactly."""
 
-import json
-
 import numpy as np
 import pytest
-from corpora import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_windows import ONLY, SHARED_PAD, Text, article_stream, documents
+from infilled import (
+    COLUMNS,
+    ONLY,
+    SHARED_PAD,
+    Text,
+    article_stream,
+    documents,
+    golden,
+    row_of,
+    rows_of_any_style,
+    spans_settings,
+    special_for,
+    text_of,
+)
 
 from glmdata.infilling.layout import lay_out
 from glmdata.infilling.restore import restore
 from glmdata.infilling.style import style_of
 from glmdata.infilling.windows import DOCUMENT, TOKEN
-from glmdata.recipe import ObjectiveWeights, SpanSettings
-
-COLUMNS = ("input_ids", "target_ids", "loss_mask", "position_ids", "block_position_ids")
-
-
-def golden(name):
-    path = SHARED / "golden" / name
-    if not path.exists():
-        pytest.skip(f"no golden vectors at {path}")
-    found = json.loads(path.read_text("utf-8"))
-    return found["meta"]["command_ids"], found["cases"]
+from glmdata.recipe import SpanSettings
 
 
 def variant_options(variant, case, ids):
@@ -97,47 +97,6 @@ def test_what_cannot_be_varied_is_refused():
 
 
 # ---------------------------------------------------------------- rows
-
-spans_settings = st.builds(
-    SpanSettings,
-    document_eop=st.booleans(),
-    shuffle=st.booleans(),
-    block_positions=st.booleans(),
-    random_positions=st.booleans(),
-    sentinels=st.sampled_from([0, 1, 5, 40]),
-    block_mask_ratio=st.sampled_from([0.0, 0.3, 1.0]),
-)
-
-
-rows_of_any_style = (
-    documents.map(Text),
-    st.sampled_from([16, 40, 128, 512]),
-    st.sampled_from([ObjectiveWeights(), *ONLY.values()]),
-    spans_settings,
-)
-"""text, length, objectives, spans"""
-
-
-def special_for(spans):
-    return SHARED_PAD.extended(dblock=spans.block_mask_ratio > 0, sentinels=spans.sentinels)
-
-
-def row_of(rows, row):
-    names = ("input_ids", "target_ids", "position_ids", "block_position_ids", "context_length", "length")
-    return {name: getattr(rows, name)[row] for name in names}
-
-
-def text_of(text, rows, row, start, special):
-    """The row before masking and which of its places are of one document each."""
-    tokens, owner, stop = [], [], start + int(rows.text_tokens[row])
-    for document in range(rows.document_first[row], rows.document_last[row]):
-        a, b = max(start, text.offsets[document]), min(stop, text.offsets[document + 1])
-        tokens += [special.cls, *text.tokens[a:b].tolist()]
-        owner += [-1, *[document] * (b - a)]
-        if b == text.offsets[document + 1]:
-            tokens.append(special.eos)
-            owner.append(-2 - document)
-    return tokens, owner
 
 
 @settings(max_examples=150)

@@ -1,129 +1,15 @@
 """Rows: no token lost, each row a true sample, full, and a function of the seed, its id and its own text."""
 
-import dataclasses
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from infilled import ONLY, OWN_PAD, SHARED_PAD, Text, article_stream, check_spans, documents, expected_text, unmask
 
 from glmdata.infilling.layout import lay_out
 from glmdata.infilling.windows import DOCUMENT, SENTENCE, TOKEN, fill_rows
 from glmdata.recipe import ObjectiveWeights, SpanSettings
 from glmdata.tokenization.special import SpecialTokens
-
-SHARED_PAD = SpecialTokens.above(1000)
-OWN_PAD = SpecialTokens(mask=1007, gmask=1001, smask=1002, sop=1003, eop=1004, cls=1005, eos=1006, pad=1000)
-ONLY = {
-    TOKEN: ObjectiveWeights(token=1, sentence=0, document=0),
-    SENTENCE: ObjectiveWeights(token=0, sentence=1, document=0),
-    DOCUMENT: ObjectiveWeights(token=0, sentence=0, document=1),
-}
-
-
-@dataclasses.dataclass
-class Text:
-    """Documents as lists of sentences' lengths; token i of the stream is i modulo 1000."""
-
-    documents: list[list[int]]
-
-    def __post_init__(self):
-        self.offsets = np.cumsum([0, *(sum(d) for d in self.documents)])
-        self.ends = np.cumsum([n for d in self.documents for n in d]).astype(np.int64)
-        self.tokens = (np.arange(self.offsets[-1]) % 1000).astype(np.int32)
-
-    def rows(self, length, **changes):
-        arguments = {
-            "continued": False,
-            "complete": True,
-            "special": SHARED_PAD,
-            "sequence_length": length,
-            "packing": "concat",
-            "objectives": ObjectiveWeights(),
-            "spans": SpanSettings(),
-            "seed": 7,
-            "first_sample_id": 0,
-        }
-        return fill_rows(self.tokens, self.offsets, self.ends, **{**arguments, **changes})
-
-
-def article_stream(size, mean_document=700, mean_sentence=25):
-    """Documents and sentences of random length, about those of news and encyclopedias."""
-    rng, documents = np.random.default_rng(3), []
-    while size > 0:
-        sentences = rng.geometric(1 / mean_sentence, 1 + rng.geometric(mean_sentence / mean_document)).tolist()
-        documents.append(sentences)
-        size -= sum(sentences)
-    return Text(documents)
-
-
-def unmask(rows, row, special):
-    """(tokens before masking, spans in text order, order in Part B) of one row."""
-    context, length = int(rows.context_length[row]), int(rows.length[row])
-    ids, places = rows.input_ids[row].tolist(), rows.position_ids[row].tolist()
-    starts = [i for i in range(context, length) if ids[i] == special.sop]
-    parts = [(places[a], ids[a + 1 : b]) for a, b in zip(starts, [*starts[1:], length], strict=True)]
-    tokens, spans, last = [], [], 0
-    for place, part in sorted(parts):
-        tokens += ids[last:place]
-        spans.append((len(tokens), len(tokens) + len(part)))
-        tokens += part
-        last = place + 1
-    ranks = {place: rank for rank, (place, _) in enumerate(sorted(parts))}
-    return [*tokens, *ids[last:context]], spans, [ranks[place] for place, _ in parts]
-
-
-def expected_text(text, rows, row, start, special, complete):
-    """The row before masking, its runs and sentence ends, from the stream and the documents the row names."""
-    stop, out, runs, ends = start + int(rows.text_tokens[row]), [], [], []
-    for document in range(rows.document_first[row], rows.document_last[row]):
-        a, b = max(start, text.offsets[document]), min(stop, text.offsets[document + 1])
-        assert a < b
-        out.append(special.cls)
-        runs.append((len(out), len(out) + b - a))
-        ends += [len(out) + int(e) - a for e in text.ends if a < e <= b]
-        out += text.tokens[a:b].tolist()
-        if b == text.offsets[document + 1] and (complete or document + 2 < len(text.offsets)):
-            out.append(special.eos)
-    return out, runs, ends
-
-
-def check_spans(objective, spans, runs, ends, size):
-    """The rules of each objective for one row."""
-    assert len(spans) >= 1
-    masked = sum(end - start for start, end in spans)
-    for start, end in spans:
-        assert any(a <= start < end <= b for a, b in runs)
-    if objective == DOCUMENT:
-        longest = max(b - a for a, b in runs)
-        run = next((a, b) for a, b in runs if b - a == longest)
-        assert len(spans) == 1
-        assert run[0] <= spans[0][0] < spans[0][1] <= run[1]
-        assert masked >= np.ceil(0.25 * longest)
-    elif objective == SENTENCE:
-        edges = sorted({*ends, *(edge for run in runs for edge in run)})
-        sentences = [pair for pair in itertools.pairwise(edges) if any(a <= pair[0] < b for a, b in runs)]
-        if len(sentences) == 1:
-            assert masked <= max(1, (sentences[0][1] - sentences[0][0]) // 2)
-        else:
-            assert set(spans) < set(sentences)
-    else:
-        assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))
-        assert masked < max(1, int(0.15 * size)) + 39
-
-
-documents = st.lists(
-    st.one_of(
-        st.just([1]),
-        st.lists(st.integers(1, 6), min_size=1, max_size=4),
-        st.lists(st.integers(1, 90), min_size=1, max_size=30),
-        st.integers(1, 3000).map(lambda n: [n]),
-        st.integers(1, 300).map(lambda n: [1] * n),
-    ),
-    min_size=1,
-    max_size=25,
-)
 
 
 @settings(max_examples=150, deadline=None)
