@@ -11,7 +11,7 @@ from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.executors import choose_executor
 from glmdata.recipe import load_recipe
 
-__all__ = ["OPTIONS", "SPEED", "STAGES", "contents", "ledger", "run"]
+__all__ = ["OPTIONS", "SPEED", "STAGES", "contents", "ledger", "ledger_of", "run"]
 
 OPTIONS = (
     "tokenizer.vocabulary_size=800",
@@ -54,10 +54,15 @@ def run(corpus: Path, out: Path, *options: str, address: str = "none", workers: 
     )
 
 
+def ledger_of(folder: Path) -> list[dict[str, Any]]:
+    """All its rows."""
+    files = sorted((folder / "ledger").glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
 def ledger(made: Built) -> list[dict[str, Any]]:
     """All its rows."""
-    files = sorted((made.folder / "ledger").glob("*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
+    return ledger_of(made.folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

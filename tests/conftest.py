@@ -1,11 +1,14 @@
 """What all tests share."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from building import run
 from corpora import write_corpus
 from hypothesis import settings
+from object_store import BUCKET, running_s3
 from synthetic import write_build
 
 from glmdata.pipelines.build import Built
@@ -35,3 +38,15 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made-up") / "build"
     write_build(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of a store that is empty for each file of tests."""
+    yield from running_s3()
+
+
+@pytest.fixture
+def prefix(s3: str, request: pytest.FixtureRequest) -> str:
+    """A place of the test's own in it."""
+    return f"s3://{BUCKET}/{re.sub(r'[^a-z0-9]+', '-', request.node.name)}"

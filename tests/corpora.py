@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,6 +45,11 @@ _EN = (
 )
 
 
+QUESTION = "如果一列火车每小时行驶六十公里，从甲地到乙地需要四个小时，那么两地之间的距离是多少公里？"
+RIDDLE = "A farmer has seventeen sheep, and all but nine of them run away during the night; how many are left?"
+"""A question of a benchmark in either language."""
+
+
 def number(name: str, place: int) -> int:
     """A fixed pseudo-random number."""
     return int(purpose_key(place, name))
@@ -69,6 +75,13 @@ def write_jsonl(path: Path, texts: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def write_texts(folder: Path, files: Mapping[str, list[str]]) -> Path:
+    """A file of JSON lines for each name; the folder."""
+    for name, texts in files.items():
+        write_jsonl(folder / name, texts)
+    return folder
 
 
 def write_corpus(folder: Path, documents: int = 60) -> None:

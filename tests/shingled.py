@@ -54,3 +54,21 @@ def kind_of(character: str) -> str:
     if category[0] == "M":
         return "mark"
     return "ignored" if category == "Cf" and character != "\u200b" else "separator"
+
+
+def weight_of(unit: str) -> float:
+    """A Han or kana character, or one beyond the BMP, is half a word."""
+    return 0.5 if len(unit) == 1 and (ord(unit) > 0xFFFF or kind_of(unit) == "single") else 1
+
+
+def grams_of(units: list[str], size: int) -> list[tuple[str, ...]]:
+    """The shortest run from each unit on that weighs `size`."""
+    found = []
+    for first in range(len(units)):
+        weight = 0.0
+        for last in range(first, len(units)):
+            weight += weight_of(units[last])
+            if weight >= size:
+                found.append(tuple(units[first : last + 1]))
+                break
+    return found

@@ -8,7 +8,7 @@ import pytest
 from balances import check_accounts, text_rows
 from building import contents, ledger, run
 from click.testing import CliRunner
-from corpora import document, write_jsonl
+from corpora import document, write_jsonl, write_texts
 
 from glmdata.cli.build import command
 from glmdata.errors import InputError
@@ -27,10 +27,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    for uri, texts in TEXTS.items():
-        write_jsonl(folder / uri, texts)
-    return folder
+    return write_texts(tmp_path_factory.mktemp("corpus"), TEXTS)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from building import contents, ledger, run
-from corpora import document, write_jsonl
+from corpora import document, write_jsonl, write_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from progress import Stops
@@ -282,10 +282,7 @@ def texts_of_build() -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    for name, texts in texts_of_build().items():
-        write_jsonl(folder / name, texts)
-    return folder
+    return write_texts(tmp_path_factory.mktemp("corpus"), texts_of_build())
 
 
 @pytest.fixture(scope="module")

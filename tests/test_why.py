@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from building import ledger_of
 from commands import SMALL, glmdata
 from corpora import document, write_corpus, write_jsonl
-from rich.cells import cell_len
+from stories import place, story, with_outcome
 
 from glmdata.errors import ConfigError, DocumentNotFoundError, ShardCorruptError, ShardError
 from glmdata.ledger import Entry, Ledger, Refusal
@@ -20,7 +21,7 @@ from glmdata.pipelines.folder import BuildFolder
 from glmdata.pipelines.report import LEDGER_SCHEMA, QUARANTINE_SCHEMA
 from glmdata.shards.holding import rows_holding
 from glmdata.shards.reader import Shards
-from glmdata.story import Story, tell
+from glmdata.story import tell
 
 ODD = "zh/e:f.jsonl"
 LONG = "long.jsonl"
@@ -44,23 +45,6 @@ def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = glmdata("build", "--corpus", corpus, "--out", out, *SMALL)
     assert done.returncode == 0, done.stderr
     return out
-
-
-def ledger_rows(folder: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted((folder / "ledger").glob("*")) for row in pq.read_table(path).to_pylist()]
-
-
-def with_outcome(folder: Path, outcome: str) -> list[dict[str, Any]]:
-    return [row for row in ledger_rows(folder) if row["outcome"] == outcome]
-
-
-def story(folder: Path, name: str, *corpora: Path) -> Story:
-    known = BuildFolder(folder)
-    return tell(folder, name, [str(c) for c in corpora] or known.corpus_roots(), known.inputs())
-
-
-def place(row: dict[str, Any]) -> str:
-    return f"{row['uri']}:{row['record']}"
 
 
 @pytest.fixture
@@ -89,7 +73,7 @@ def test_the_ledger_has_what_is_asked_of_it() -> None:
 
 def test_every_row_is_found_by_id_and_by_place(built: Path) -> None:
     ledger = Ledger(built)
-    for row in ledger_rows(built):
+    for row in ledger_of(built):
         expected = Entry(**row)
         assert expected == ledger.find(row["document_id"].hex())
         assert expected == ledger.find(place(row))
@@ -98,7 +82,7 @@ def test_every_row_is_found_by_id_and_by_place(built: Path) -> None:
 
 def test_who_repeats_a_survivor_is_counted(built: Path) -> None:
     ledger = Ledger(built)
-    rows = ledger_rows(built)
+    rows = ledger_of(built)
     for survivor in {row["survivor_id"] for row in rows if row["survivor_id"]}:
         expected = [Entry(**row) for row in rows if row["survivor_id"] == survivor]
         assert (len(expected), expected[:2]) == ledger.repeating(survivor, None, 2)
@@ -393,55 +377,3 @@ def test_the_corpus_is_remembered_beside_the_build_and_not_in_it(corpus: Path, b
     with BuildFolder(copy).locked():
         BuildFolder(copy).clear()
     assert {path.name for path in (copy / ".build").iterdir()} == {"lock"}
-
-
-# --- how it looks ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("columns", [80, 121, 200])
-def test_columns_stand_straight_beside_chinese(built: Path, columns: int) -> None:
-    gone = next(row for row in with_outcome(built, "near_duplicate") if row["uri"] == "zh/a.jsonl")
-    done = glmdata("why", built, place(gone), COLUMNS=str(columns))
-    lines = [line for line in done.stdout.splitlines() if " │" in line]
-    assert len(lines) > 5
-    assert {cell_len(line.partition(" │")[0]) for line in lines} == {(columns - 3) // 2}
-    assert max(map(cell_len, lines)) <= columns
-
-
-def test_a_narrow_terminal_has_one_column(built: Path) -> None:
-    gone = next(row for row in with_outcome(built, "near_duplicate") if row["uri"] == "zh/a.jsonl")
-    done = glmdata("why", built, place(gone), COLUMNS="50")
-    assert "│" not in done.stdout
-    assert re.search(r"\[-.-\]\{\+.\+\}", done.stdout)
-
-
-def test_differences_are_coloured_or_marked(built: Path) -> None:
-    gone = place(next(row for row in with_outcome(built, "near_duplicate") if row["uri"] == "zh/a.jsonl"))
-    pipe = glmdata("why", built, gone).stdout
-    assert "\x1b[" not in pipe
-    assert "[-" in pipe
-    coloured = glmdata("why", built, gone, FORCE_COLOR="1").stdout
-    assert "\x1b[1;31m" in coloured
-    assert "[-" not in coloured.replace("\x1b[", "")
-    assert "[-" in glmdata("why", built, gone, FORCE_COLOR="1", NO_COLOR="1").stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("{built}", "en/c.txt:60"), 1, "has 60 records, 0 to 59"),
-        (("{built}", "ffffffffffff"), 1, "no document ffffffffffff"),
-        (("{corpus}", "en/c.txt:0"), 1, "no finished build"),
-        (("{built}", "en/c.txt"), 2, "URI:RECORD"),
-        (("{built}",), 2, "Missing argument"),
-        (("{built}", "en/c.txt:0", "--corpus", "odd://x/y"), 2, "odd://x/y: cannot be read"),
-    ],
-)
-def test_what_cannot_be_told_is_one_line(
-    built: Path, corpus: Path, arguments: tuple[str, ...], code: int, message: str
-) -> None:
-    done = glmdata("why", *(argument.format(built=built, corpus=corpus) for argument in arguments))
-    assert done.returncode == code
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
