@@ -18,7 +18,9 @@ demo: setup
 	$(BIN)/glmdata inspect demo
 	$(BIN)/glmdata inspect demo --sample 1
 
+# Kernels are compiled by both processors at once; two processes that test would each compile what they meet.
 test: setup
+	$(BIN)/python -m glmdata.precompile 2
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
