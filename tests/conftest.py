@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from building import run
 from corpora import write_corpus
+from faults import cluster
 from hypothesis import settings
 from object_store import BUCKET, running_s3
 from synthetic import write_build
@@ -50,3 +51,16 @@ def s3() -> Iterator[str]:
 def prefix(s3: str, request: pytest.FixtureRequest) -> str:
     """A place of the test's own in it."""
     return f"s3://{BUCKET}/{re.sub(r'[^a-z0-9]+', '-', request.node.name)}"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The address of a Ray cluster of two processors for all whose builds only ask for Ray."""
+    with cluster(1, num_cpus=2) as made:
+        yield made.address
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> str:
+    """An engine by name: `ray` is that cluster, any other what --address takes."""
+    return request.getfixturevalue("ray_cluster") if request.param == "ray" else request.param

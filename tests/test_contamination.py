@@ -105,7 +105,7 @@ def test_why_tells_what_was_cut_and_what_was_found(removed: Built, cut: Built) -
     assert told[True, "zh.jsonl:40"][0].startswith("cleaning left here: too_short; 0 characters left")
 
 
-@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("local", 2)])
+@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("ray", 2)], indirect=["address"])
 def test_engine_and_workers_never_change_a_byte(
     corpus: Path, benchmarks: Path, cut: Built, tmp_path: Path, address: str, workers: int
 ) -> None:

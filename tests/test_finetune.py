@@ -182,7 +182,7 @@ def test_questions_have_their_choices_beside_them(built: dict[str, Built], corpo
 
 
 @pytest.mark.parametrize(("task", "option"), [("sft", "sequence_length=192"), ("cloze", "sequence_length=128")])
-@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("none", 5), ("local", 2)])
+@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("none", 5), ("ray", 2)], indirect=["address"])
 def test_engines_and_workers_have_no_part_in_the_bytes(
     built: dict[str, Built], corpora: Path, tmp_path: Path, task: str, option: str, address: str, workers: int
 ) -> None:
@@ -220,7 +220,7 @@ def test_a_build_of_many_partitions_is_merged_and_goes_on_where_it_stopped(corpo
     assert again.manifest == whole.manifest
 
 
-@pytest.mark.parametrize("address", ["none", "local"])
+@pytest.mark.parametrize("address", ["none", "ray"], indirect=True)
 def test_answers_are_packed_as_segments(corpora: Path, tmp_path: Path, address: str) -> None:
     """Each as it is in a row of its own, none lost; rows are full and do not mix languages."""
     options = ("sequence_length=192", "finetune.cls=true")

@@ -330,7 +330,7 @@ def test_no_row_holds_what_was_cut_and_the_rest_is_whole(built: Built) -> None:
             assert row["tokens"] == len(tokenizer.encode([document(language, index)])[0])
 
 
-@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("local", 2)])
+@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("ray", 2)], indirect=["address"])
 def test_engine_and_workers_never_change_a_byte(
     corpus: Path, built: Built, tmp_path: Path, address: str, workers: int
 ) -> None:

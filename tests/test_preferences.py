@@ -224,7 +224,7 @@ def test_rows_hold_both_answers_behind_their_context(built: Built, corpora: Path
     assert may_be == {}
 
 
-@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("local", 2)])
+@pytest.mark.parametrize(("address", "workers"), [("none", 1), ("ray", 2)], indirect=["address"])
 def test_engines_and_workers_have_no_part_in_the_bytes(
     built: Built, corpora: Path, tmp_path: Path, address: str, workers: int
 ) -> None:
