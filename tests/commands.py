@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["GLMDATA", "SMALL", "Command", "glmdata"]
+__all__ = ["GLMDATA", "SMALL", "Command", "build_small", "glmdata"]
 
 GLMDATA = [sys.executable, "-m", "glmdata.cli"]
 SMALL = ("--set", "tokenizer.vocabulary_size=800", "--set", "sequence_length=96", "--address", "none")
@@ -59,6 +59,13 @@ class Command:
 def glmdata(*arguments: object, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return Command(arguments, environment, stdin).end()
+
+
+def build_small(corpus: Path, out: Path, *options: object) -> Path:
+    """Build with the settings above; its folder."""
+    done = glmdata("build", "--corpus", corpus, "--out", out, *SMALL, *options)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def _run(arguments: list[str], environment: dict[str, str], files: list[Path], folder: Path) -> None:

@@ -9,15 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import GLMDATA, SMALL, glmdata
+from commands import GLMDATA, SMALL, build_small, glmdata
 
 
 @pytest.fixture(scope="module")
 def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("built") / "out"
-    done = glmdata("build", "--corpus", corpus, "--out", out, *SMALL)
-    assert done.returncode == 0, done.stderr
-    return out
+    return build_small(corpus, tmp_path_factory.mktemp("built") / "out")
 
 
 def test_help_names_every_command() -> None:

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import SMALL, glmdata
-from corpora import write_corpus
+from commands import build_small, glmdata
 from synthetic import LENGTH, random_row, write_build
 
 from glmdata.errors import BuildExistsError, BuildRunningError, ConfigError, ShardError
@@ -27,15 +26,11 @@ ROWS = 100
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory):
+def real(corpus, tmp_path_factory):
     """Small builds with a tokenizer, by packing."""
     folder = tmp_path_factory.mktemp("real")
-    write_corpus(folder / "corpus")
     for packing in ("concat", "segments"):
-        done = glmdata(
-            "build", "--corpus", folder / "corpus", "--out", folder / packing, *SMALL, "--set", f"packing={packing}"
-        )
-        assert done.returncode == 0, done.stderr
+        build_small(corpus, folder / packing, "--set", f"packing={packing}")
     return folder
 
 

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import SMALL, glmdata
+from commands import build_small, glmdata
 from corpora import write_corpus
 from models import small_config, small_model, torch
 from safetensors.torch import load_file, save_file
@@ -38,8 +38,7 @@ def made(tmp_path_factory) -> Path:
     """A build, and a checkpoint of a model with its tokenizer."""
     root = tmp_path_factory.mktemp("commands")
     write_corpus(root / "corpus", 40)
-    done = glmdata("build", "--corpus", root / "corpus", "--out", root / "shards", *SMALL)
-    assert done.returncode == 0, done.stderr
+    build_small(root / "corpus", root / "shards")
     manifest = Shards(root / "shards").manifest
     model = small_model(vocabulary_size=manifest.tokenizer.vocabulary_size, max_positions=manifest.sequence_length)
     save_pretrained(model, root / "model", Tokenizer.load(root / "shards" / "tokenizer.model"))

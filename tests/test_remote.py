@@ -7,8 +7,7 @@ import time
 import fsspec
 import numpy as np
 import pytest
-from commands import SMALL, glmdata
-from corpora import write_corpus
+from commands import build_small, glmdata
 from fsspec.implementations.memory import MemoryFileSystem
 from object_store import client, remove, upload
 from streams import numbers, stream_of
@@ -184,10 +183,8 @@ def test_e2_credentials_of_a_uri_are_never_told(s3, cache):
         assert not any(secret in str(told.value) for secret in ("AKUSER", "se%2Fcret", "se/cret"))
 
 
-def test_inspect_takes_a_uri(s3, tmp_path):
-    write_corpus(tmp_path / "corpus")
-    done = glmdata("build", "--corpus", tmp_path / "corpus", "--out", tmp_path / "out", *SMALL)
-    assert done.returncode == 0, done.stderr
+def test_inspect_takes_a_uri(s3, corpus, tmp_path):
+    build_small(corpus, tmp_path / "out")
     uri = upload(tmp_path / "out", "inspected")
     home = {"GLMDATA_CACHE_DIR": str(tmp_path / "cache")}
 

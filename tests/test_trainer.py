@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commands import GLMDATA, SMALL, glmdata
-from corpora import write_corpus
+from commands import GLMDATA, build_small, glmdata
 from training_runs import run_alone, run_together, told
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
@@ -23,12 +22,8 @@ MODEL = {"num_layers": 2, "hidden_size": 32, "num_heads": 2}
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    root = tmp_path_factory.mktemp("train")
-    write_corpus(root / "corpus")
-    done = glmdata("build", "--corpus", root / "corpus", "--out", root / "out", *SMALL)
-    assert done.returncode == 0, done.stderr
-    return str(root / "out")
+def shards(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build_small(corpus, tmp_path_factory.mktemp("train") / "out"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from building import ledger_of
-from commands import SMALL, glmdata
+from commands import SMALL, build_small, glmdata
 from corpora import document, write_corpus, write_jsonl
 from stories import place, story, with_outcome
 
@@ -41,10 +41,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("built") / "out"
-    done = glmdata("build", "--corpus", corpus, "--out", out, *SMALL)
-    assert done.returncode == 0, done.stderr
-    return out
+    return build_small(corpus, tmp_path_factory.mktemp("built") / "out")
 
 
 @pytest.fixture
