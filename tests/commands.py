@@ -75,6 +75,8 @@ def _run(arguments: list[str], environment: dict[str, str], files: list[Path], f
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    if "torch" in sys.modules and (threads := environment.get("OMP_NUM_THREADS")):
+        sys.modules["torch"].set_num_threads(int(threads))  # PyTorch reads it where it is imported
     for number, path in enumerate(files):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY)
         os.dup2(opened, number)
