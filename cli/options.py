@@ -1,9 +1,7 @@
 """Options that several commands share."""
 
 import importlib.util
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,14 +19,12 @@ __all__ = [
     "json_option",
     "need_training_packages",
     "recipe_option",
-    "run_options",
     "set_option",
     "workers_option",
 ]
 
 ORIGINALS: "dict[str, Kind]" = {"thudm-glm": "glm", "chatglm-6b": "chatglm-6b"}
 """Whose state dicts are read and written, by their names on the command line."""
-F = TypeVar("F", bound=Callable[..., Any])
 
 corpus_option = click.option(
     "--corpus",
@@ -74,31 +70,6 @@ batch_option = click.option(
     "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Rows at a time."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-
-_RUN_OPTIONS = (
-    click.option("--shards", required=True, metavar="DIR|URI", help="A finished build."),
-    click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="RUN"),
-    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Updates; the same as --set steps=N."),
-    click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. --set batch_size=16."
-    ),
-    click.option("--holdout", type=click.IntRange(min=0), default=0, metavar="ROWS", help="Rows kept for evaluation."),
-    click.option("--evaluation", metavar="DIR|URI", help="Another build to evaluate on."),
-    click.option(
-        "--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Ray actors."
-    ),
-    click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs of each Ray actor."),
-    address_option,
-    click.option("--list", "listing", is_flag=True, help="Print all settings with what they mean, and stop."),
-    json_option,
-)
-
-
-def run_options(command: F) -> F:
-    """Options of commands that train something; see cli/runs.py."""
-    for option in reversed(_RUN_OPTIONS):
-        command = option(command)
-    return command
 
 
 def need_training_packages() -> None:

@@ -224,6 +224,34 @@ def test_two_processes_have_the_losses_of_one(world: Path, tmp_path: Path, paral
     assert {key: tensor.shape for key, tensor in files[0].items()} == {key: t.shape for key, t in files[1].items()}
 
 
+def test_two_ray_workers_have_the_losses_of_one_process(world: Path, tmp_path: Path) -> None:
+    """By the command; an epoch of each has as many steps, since its batches are shared. Errors come back in a line."""
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(small(tokenizer, dropout=0.0), tmp_path / "base", tokenizer)
+    given = {"steps": 0, "epochs": 1, "batch_size": 30, "adapter": "lora", "lora": {"dropout": 0.0}, "epsilon": 1e-4}
+    finetune(options(world, "several", tmp_path / "one", checkpoint=tmp_path / "base", holdout=60, **given))
+    command = ["finetune", "--checkpoint", tmp_path / "base", "--adapter", "lora", "--epochs", 1, "--holdout", 60]
+    command += ["--set", "lora.dropout=0", "--set", "epsilon=1e-4", "--shards", world / "several", "--json"]
+    command += ["--out", tmp_path / "two", "--set", "batch_size=15", "--workers", 2, "--address", "local"]
+    both = glmdata(*command)
+    assert both.returncode == 0, both.stderr
+    assert "step 6/6   loss " in both.stderr
+    lines = [told(tmp_path / run) for run in ("one", "two")]
+    assert len(lines[0]) == len(lines[1]) == 6
+    assert json.loads(both.stdout) == read_metrics(tmp_path / "two")[-1]
+    for a, b in zip(*lines, strict=True):
+        assert (a["questions"], a["target_tokens"]) == (b["questions"], b["target_tokens"])
+        assert (a["loss"], a["accuracy"]) == pytest.approx((b["loss"], b["accuracy"]), abs=1e-5)
+        assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3)
+    held = [line[-1]["evaluation"] for line in lines]
+    assert held[0]["questions"] == held[1]["questions"] == 60
+    assert held[0]["loss"] == pytest.approx(held[1]["loss"], abs=1e-5)
+    wrong = glmdata(*command, "--set", "cloze.length_penalty=1")
+    assert wrong.returncode == 2
+    assert "begun with cloze.length_penalty=0.0, now it is 1.0" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
 @pytest.mark.parametrize("name", ["lora", "prefix"])
 def test_a_checkpoint_is_the_adapter_and_is_read_with_its_base(world: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(world / "base", tmp_path / "base")
@@ -328,3 +356,5 @@ def test_the_command_says_what_it_does(world: Path, tmp_path: Path) -> None:
     assert "learning_rate: 0.02" in listed.stdout
     both = glmdata(*command, "--epochs", 1, "--steps", 2)
     assert (both.returncode, "not both" in both.stderr) == (2, True)
+    odd = glmdata(*command, "--set", "adapter=[lora]", "--list")
+    assert (odd.returncode, "the finetuning settings: adapter:" in odd.stderr) == (2, True), odd.stderr

@@ -1,5 +1,6 @@
 """Training runs: the same losses whether interrupted, accumulated or shared among processes."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from corpora import write_corpus
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
 from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
-from glmdata.pipelines.train import train_on_ray  # noqa: E402
+from glmdata.pipelines.train import _with_whole_paths, train_on_ray  # noqa: E402
 from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
 from glmdata.training.metrics import draw_curve, read_metrics  # noqa: E402
 from glmdata.training.run import TrainOptions, train  # noqa: E402
@@ -164,9 +165,16 @@ def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: P
     assert [line["loss"] for line in alone] == pytest.approx([line["loss"] for line in both], abs=1e-5)
     assert lines == read_metrics(tmp_path / "two")
     assert lines[-1] == last
-    longer = options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9})
-    with pytest.raises(ConfigError, match="begun with"):
-        train_on_ray(train, longer, 2, "local")
+
+
+def test_workers_elsewhere_get_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = TrainOptions(shards="shards", out=Path("run"), settings=TrainSettings(), evaluation="s3://bucket/held")
+    found = _with_whole_paths(given)
+    assert (found.shards, found.out) == (str(tmp_path / "shards"), tmp_path / "run")
+    assert (found.evaluation, found.settings) == ("s3://bucket/held", given.settings)
+    kept = [name.as_uri() for name in (tmp_path / "a", tmp_path / "b")]
+    assert _with_whole_paths(dataclasses.replace(given, shards=kept[0], evaluation=kept[1])).shards == kept[0]
 
 
 def run_alone(command: list[str], out: Path, batch: str) -> None:
@@ -240,9 +248,11 @@ def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_p
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["step"] == 3
     assert "step 3/3" in done.stderr
-    again = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, *flags)
-    assert again.returncode == 0
+    again = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, "--json", *flags)
+    assert (again.returncode, json.loads(again.stdout)) == (0, json.loads(done.stdout))
     assert "already" in again.stderr
+    alone = glmdata("train", "--shards", shards, "--out", tmp_path / "two", "--workers", 2, "--address", "none")
+    assert (alone.returncode, "--address none is this process alone" in alone.stderr) == (2, True)
     listed = glmdata("train", "--shards", shards, "--out", tmp_path, "--list", "--set", "batch_size=3")
     assert "batch_size: 3" in listed.stdout
     wrong = glmdata("train", "--shards", shards, "--out", tmp_path, "--set", "batchsize=3")

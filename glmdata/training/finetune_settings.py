@@ -81,7 +81,8 @@ class FinetuneSettings(TrainSettings):
     def _by_adapter(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**_BY_ADAPTER.get(given.get("adapter", "none"), {}), **given}
+        adapter = given.get("adapter", "none")
+        return {**(_BY_ADAPTER.get(adapter, {}) if isinstance(adapter, str) else {}), **given}
 
     @property
     def adapter_settings(self) -> AdapterSettings | None:
