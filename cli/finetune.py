@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from glmdata.cli.options import base_option
 from glmdata.cli.runs import RunArguments, carry_out, run_options
 
 __all__ = ["command"]
@@ -23,8 +24,9 @@ __all__ = ["command"]
     help="What is trained; the same as --set adapter=... Default: none, all weights.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes over the rows; as --set epochs=N.")
+@base_option
 @run_options
-def command(run: RunArguments, checkpoint: Path, adapter: str | None, epochs: int | None) -> None:
+def command(run: RunArguments, checkpoint: Path, adapter: str | None, epochs: int | None, base: Path | None) -> None:
     """Finetune a trained GLM on rows of recipe sft, seq2seq, cloze or preference, as the build says.
 
     RUN gets checkpoints/, metrics.jsonl and curve.png; the same command goes on after any interruption. With an adapter
@@ -45,6 +47,7 @@ def command(run: RunArguments, checkpoint: Path, adapter: str | None, epochs: in
         shards=run.shards,
         out=run.out,
         checkpoint=checkpoint,
+        base=base,
         settings=settings,
         holdout=run.holdout,
         evaluation=run.evaluation,

@@ -214,6 +214,24 @@ def test_half_precision_learns_as_well(shards: str, tmp_path: Path, precision: s
     assert half == pytest.approx(full, abs=0.1)
 
 
+def test_steps_that_fp16_leaves_out_are_resumed_from(shards: str, tmp_path: Path) -> None:
+    """Gradients overflow at a loss scale of 65,536 at first; nothing was updated, and the file is JSON."""
+    given = {"precision": "fp16", "save_every": 1, "steps": 6, "model": {"init_std": 0.9}}
+
+    def kill(line: dict) -> None:
+        raise KeyboardInterrupt
+
+    whole = train(options(shards, tmp_path / "whole", **given))
+    norms = [line["gradient_norm"] for line in read_metrics(tmp_path / "whole")]
+    assert norms[0] is None
+    assert whole["gradient_norm"] is not None
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(options(shards, tmp_path / "killed", **given), kill)
+    train(options(shards, tmp_path / "killed", **given))
+    assert told(tmp_path / "killed") == told(tmp_path / "whole")
+
+
 def test_remembered_and_recomputed_activations_give_the_same(shards: str, tmp_path: Path) -> None:
     for name, given in (("kept", False), ("again", True)):
         train(options(shards, tmp_path / name, activation_checkpointing=given, steps=3))

@@ -205,6 +205,8 @@ class Trainer:
         sum_over(self.world, sums.sums)
         line = {"step": step, **sums.means(), "learning_rate": settings.schedule.at(step), "gradient_norm": norm}
         self._refuse_nan(line)
+        if not math.isfinite(norm):  # fp16: the scaler leaves this step out; JSON has no infinity
+            line["gradient_norm"] = None
         for group in self.optimizer.param_groups:
             group["lr"] = line["learning_rate"]
         self.scaler.step(self.optimizer)
