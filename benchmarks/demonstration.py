@@ -121,7 +121,7 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
         seed=seed,
         learning_rate=2e-3,
         weight_decay=0.01,
-        evaluate_every=max(1, steps // 8),
+        evaluate_every=max(1, steps // 4),
         save_every=max(1, steps // 32),
         keep=1,
     )

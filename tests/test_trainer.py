@@ -131,6 +131,25 @@ def test_accumulated_micro_batches_are_one_batch(shards: str, tmp_path: Path) ->
         assert a["gradient_norm"] == pytest.approx(c["gradient_norm"], rel=1e-3)
 
 
+def test_a_run_goes_on_where_a_step_s_rows_are_shared_otherwise(shards: str, tmp_path: Path) -> None:
+    """As another number of workers may want it; steps of other rows are refused."""
+    given = {"model": {"dropout": 0.0}, "epsilon": 1e-4, "steps": 6}
+
+    def kill(line: dict) -> None:
+        if line["step"] == 4:
+            raise KeyboardInterrupt
+
+    train(options(shards, tmp_path / "whole", batch_size=4, **given))
+    with pytest.raises(KeyboardInterrupt):
+        train(options(shards, tmp_path / "other", batch_size=4, **given), kill)
+    with pytest.raises(ConfigError, match="begun with batch_size=4, now it is 2"):
+        train(options(shards, tmp_path / "other", batch_size=2, **given))
+    train(options(shards, tmp_path / "other", batch_size=2, accumulation=2, **given))
+    losses = [[line["loss"] for line in told(tmp_path / run)] for run in ("whole", "other")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0][:3] == losses[1][:3]
+
+
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path, parallel: str) -> None:
     flags = ["--model=dropout=0.0", *[f"--model={name}={value}" for name, value in MODEL.items()]]

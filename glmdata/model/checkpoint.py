@@ -154,7 +154,7 @@ def _weights(folder: Path) -> Path:
     """The file of a checkpoint's weights or adapter. Raises InputError where there is none."""
     name = ADAPTER if "adapter" in read_config_json(folder) else WEIGHTS
     if not (folder / name).is_file():
-        raise InputError(f"{folder}: no {name}; give the folder of a checkpoint")
+        raise InputError(f"{folder}: no {name}; give the folder of a checkpoint or a run")
     return folder / name
 
 
@@ -164,7 +164,7 @@ def read_config_json(folder: str | Path) -> dict[str, Any]:
     try:
         found: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint (RUN/checkpoints/step-...)") from None
+        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint or a run") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
