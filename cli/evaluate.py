@@ -67,9 +67,11 @@ def command(
     chosen = Decoding(**decoding)
     if not generate and (answers is not None or chosen != Decoding()):
         raise click.UsageError("--answers and how tokens are chosen are for --generate; give that too")
+    if answers is not None and not answers.absolute().parent.is_dir():
+        raise click.UsageError(f"--answers {answers}: there is no folder {answers.parent}")
     stream = evaluation_rows(loaded, shards, holdout=holdout, batch_size=batch_size)
     if generate:
-        check_rows(stream.shards)
+        check_rows(stream.shards)  # before the loss is computed, which takes its time
     found = evaluate_task(loaded, stream)
     if generate:
         found |= {"generated": _generated(loaded, stream, chosen, answers)}

@@ -9,11 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from commands import GLMDATA, SMALL, glmdata
 from corpora import write_corpus
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
+from glmdata.cli.runs import RunArguments  # noqa: E402
+from glmdata.cli.train import command as train_command  # noqa: E402
 from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
 from glmdata.pipelines.train import _with_whole_paths, train_on_ray  # noqa: E402
 from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
@@ -288,14 +291,35 @@ def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_p
     again = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, "--json", *flags)
     assert (again.returncode, json.loads(again.stdout)) == (0, json.loads(done.stdout))
     assert "already" in again.stderr
-    alone = glmdata("train", "--shards", shards, "--out", tmp_path / "two", "--workers", 2, "--address", "none")
-    assert (alone.returncode, "--address none is this process alone" in alone.stderr) == (2, True)
     listed = glmdata("train", "--shards", shards, "--out", tmp_path, "--list", "--set", "batch_size=3")
     assert "batch_size: 3" in listed.stdout
     wrong = glmdata("train", "--shards", shards, "--out", tmp_path, "--set", "batchsize=3")
     assert wrong.returncode == 2
     assert "did you mean batch_size?" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize("more", [["--workers", "2"], ["--gpus", "1"]])
+def test_ray_is_not_started_against_the_address(shards: str, tmp_path: Path, more: list[str]) -> None:
+    given = ["--shards", shards, "--out", str(tmp_path), "--address", "none", *more]
+    with pytest.raises(ConfigError, match="--address none is this process alone"):
+        CliRunner().invoke(train_command, given, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "on_ray"),
+    [
+        ({}, False),
+        ({"address": "none"}, False),
+        ({"workers": 2}, True),
+        ({"gpus": 1.0}, True),
+        ({"address": "head:6379"}, True),
+    ],
+)
+def test_one_worker_with_gpus_or_an_address_is_an_actor_too(given: dict, on_ray: bool) -> None:
+    names = {"shards", "out", "steps", "overrides", "holdout", "evaluation", "listing", "as_json"}
+    plain = dict.fromkeys(names) | {"workers": 1, "gpus": 0.0, "address": "auto"}
+    assert RunArguments(**plain | given).on_ray == on_ray
 
 
 def test_event_files_say_what_metrics_say_after_a_kill_too(shards: str, tmp_path: Path) -> None:
