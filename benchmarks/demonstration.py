@@ -1,6 +1,6 @@
 """Does a GLM learn from the shards, and do block positions and shuffled spans matter? Small models, trained on a CPU.
 
-    python benchmarks/demonstration.py CORPUS --work DIR [--steps 1000] [--seeds 2] [--threads 1]
+    python benchmarks/demonstration.py CORPUS --work DIR [--steps 800] [--seeds 0 1 2 3 4] [--variants NAME ...]
 
 The corpus is built twice with the default recipe in rows of 256, once with `spans.shuffle=false`: the same samples and
 spans, in Part B shuffled or in text order. For each seed three models are trained, of the same first weights, on the
@@ -9,7 +9,8 @@ spans in text order. All are evaluated on the build's last rows, whose documents
 them stand unigram cross entropies: of the held-out targets under the counts of the training rows' targets, of all, and
 of those of the same objective and language.
 
-DIR keeps builds and runs, so that the same command goes on where it was stopped. It gets table.md and curve.png.
+DIR keeps builds and runs, so that the same command goes on where it was stopped, and seeds and variants may be trained
+by several commands. Table and curve are of all runs in DIR that have ended: table.md and curve.png.
 """
 
 import argparse
@@ -41,7 +42,10 @@ from glmdata.training.trainer import Trainer, make_model
 LENGTH, PIECES, BATCH, HELD_OUT = 256, 8000, 8, 512
 MODEL = {"num_layers": 4, "hidden_size": 192, "num_heads": 4, "dropout": 0.0}
 LEVELS = ("token", "sentence", "document")
+RESULT_NAME = "result.json"
 Counts = npt.NDArray[np.int64]
+Results = dict[int, dict[str, dict[str, Any]]]
+"""Of the runs of a variant: seed -> rows that were evaluated on -> what the trainer says of them."""
 
 
 class ZeroedBlocks(ShardStream):
@@ -66,24 +70,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4], help="none: only table and curve")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     build(args.corpus, args.work / "shuffled")
     build(args.corpus, args.work / "in-order", "--set", "spans.shuffle=false", tokenizer=args.work / "shuffled")
     first, end = split(Shards(args.work / "shuffled"))
-    results: dict[str, list[dict[str, dict[str, Any]]]] = {name: [] for name in VARIANTS}
-    for seed in range(args.seeds):
-        for name in VARIANTS:
-            results[name].append(run(args.work, name, seed, args.steps, (first, end)))
-            told = {rows: {"loss": found["loss"], **found["objectives"]} for rows, found in results[name][-1].items()}
+    for seed in args.seeds:
+        for name in args.variants:
+            found = run(args.work, name, seed, args.steps, (first, end))
+            told = {rows: {"loss": losses["loss"], **losses["objectives"]} for rows, losses in found.items()}
             print(f"seed {seed}, {name}: {json.dumps(told)}", flush=True)
-    table = "\n".join([*described(args, first, end), "", *tabulated(results, unigrams(args.work, first, end)), ""])
+    results = {name: ended(args.work, name) for name in VARIANTS}
+    if not any(results.values()):
+        return
+    lines = [*described(args, first, end), "", *tabulated(results, unigrams(args.work, first, end)), ""]
+    table = "\n".join([*lines, *compared(results), ""])
     write_whole(args.work / "table.md", table.encode())
     print(table)
-    draw(args.work, args.seeds)
+    draw(args.work, results)
 
 
 def build(corpus: str, out: Path, *more: str, tokenizer: Path | None = None) -> None:
@@ -113,8 +121,8 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
         seed=seed,
         learning_rate=2e-3,
         weight_decay=0.01,
-        evaluate_every=max(1, steps // 8),
-        save_every=max(1, steps // 8),
+        evaluate_every=max(1, steps // 4),
+        save_every=max(1, steps // 32),
         keep=1,
     )
     stream = kind(folder, BATCH, seed=seed, rows=(0, end))
@@ -123,7 +131,7 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
     size = -(-manifest.tokenizer.vocabulary_size // 64) * 64
     config = GLMConfig(vocabulary_size=size, max_positions=LENGTH, **MODEL)  # type: ignore[arg-type]
     world = join_world()
-    out = work / "runs" / f"{name.replace(' ', '-')}-{seed}"
+    out = run_folder(work, name, seed)
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         make_model(config, seed, world.device),
@@ -141,7 +149,20 @@ def run(work: Path, name: str, seed: int, steps: int, bounds: tuple[int, int]) -
     if place != "shuffled":
         trainer.evaluation = ShardStream(work / "shuffled", BATCH, shuffle=False, epochs=1, rows=held)
         found["shuffled"] = trainer.evaluate()
+    write_whole(out / RESULT_NAME, json.dumps(found).encode())
     return found
+
+
+def run_folder(work: Path, name: str, seed: int) -> Path:
+    """Where a run lies."""
+    return work / "runs" / f"{name.replace(' ', '-')}-{seed}"
+
+
+def ended(work: Path, name: str) -> Results:
+    """What the runs of a variant gave that have come to their end, by seed."""
+    prefix = run_folder(work, name, 0).name[:-1]
+    seeds = sorted(int(path.parent.name.removeprefix(prefix)) for path in work.glob(f"runs/{prefix}*/{RESULT_NAME}"))
+    return {seed: json.loads((run_folder(work, name, seed) / RESULT_NAME).read_bytes()) for seed in seeds}
 
 
 def unigrams(work: Path, first: int, end: int) -> dict[str, dict[str, float]]:
@@ -186,33 +207,57 @@ def described(args: argparse.Namespace, first: int, end: int) -> list[str]:
     ]
 
 
-def tabulated(results: dict[str, list[dict[str, Any]]], bars: dict[str, dict[str, float]]) -> list[str]:
-    """A markdown table of held-out losses, those of each seed."""
-    lines = ["| held-out loss, nats a target | all | token | sentence | document |", "|---|---|---|---|---|"]
+def tabulated(results: dict[str, Results], bars: dict[str, dict[str, float]]) -> list[str]:
+    """A markdown table of held-out losses: means over the seeds, and how far the seeds lie apart."""
+    lines = ["| held-out loss, nats a target | seeds | all | token | sentence | document |", "|---" * 6 + "|"]
     for name, bar in bars.items():
-        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in bar.values()) + " |")
+        lines.append(f"| {name} | | " + " | ".join(f"{value:.3f}" for value in bar.values()) + " |")
     for name, runs in results.items():
-        for rows in runs[0]:
-            losses = [[run[rows]["loss"], *(run[rows]["objectives"][level] for level in LEVELS)] for run in runs]
-            cells = [" / ".join(f"{loss:.3f}" for loss in seeds) for seeds in zip(*losses, strict=True)]
-            lines.append(f"| {name}{'' if rows == 'own' else ', on shuffled spans'} | " + " | ".join(cells) + " |")
+        for rows in next(iter(runs.values()), {}):
+            losses = np.array([losses_of(run[rows]) for run in runs.values()])
+            cells = " | ".join(spread(column) for column in losses.T)
+            lines.append(f"| {name}{'' if rows == 'own' else ', on shuffled spans'} | {len(runs)} | {cells} |")
     return lines
 
 
-def draw(work: Path, seeds: int) -> None:
+def compared(results: dict[str, Results]) -> list[str]:
+    """How much worse than GLM of the same seed the others are: each seed's difference in all, then means."""
+    lines = ["| loss above GLM's | seeds | all | token | sentence | document | all, by seed |", "|---" * 7 + "|"]
+    glm = results["GLM"]
+    for name, runs in results.items():
+        both = sorted(glm.keys() & runs.keys())
+        if name == "GLM" or not both:
+            continue
+        gaps = np.array([losses_of(runs[seed]["own"]) for seed in both])
+        gaps -= np.array([losses_of(glm[seed]["own"]) for seed in both])
+        cells = " | ".join(spread(column, sign="+") for column in gaps.T)
+        lines.append(f"| {name} | {len(both)} | {cells} | " + " ".join(f"{gap:+.3f}" for gap in gaps[:, 0]) + " |")
+    return lines
+
+
+def losses_of(found: dict[str, Any]) -> list[float]:
+    """Of all targets, then by level."""
+    return [found["loss"], *(found["objectives"][level] for level in LEVELS)]
+
+
+def spread(values: npt.NDArray[np.float64], sign: str = "") -> str:
+    """Mean and standard deviation; of one value itself."""
+    deviation = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():{sign}.3f}{deviation}"
+
+
+def draw(work: Path, results: dict[str, Results]) -> None:
     """Held-out losses over the steps, a panel an objective, a line a run."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     panels = figure.subplots(1, len(LEVELS), sharey=True)
     for panel, level in zip(panels, LEVELS, strict=True):
-        for number, name in enumerate(VARIANTS):
-            for seed in range(seeds):
-                lines = read_metrics(work / "runs" / f"{name.replace(' ', '-')}-{seed}")
-                found = [
-                    (line["step"], line["evaluation"]["objectives"][level]) for line in lines if "evaluation" in line
-                ]
-                panel.plot(*zip(*found, strict=True), color=f"C{number}", label=name if seed == 0 else None, marker=".")
+        for number, (name, runs) in enumerate(results.items()):
+            for place, seed in enumerate(runs):
+                lines = [line for line in read_metrics(run_folder(work, name, seed)) if "evaluation" in line]
+                found = [(line["step"], line["evaluation"]["objectives"][level]) for line in lines]
+                panel.plot(*zip(*found, strict=True), f"C{number}.-", label=None if place else name, linewidth=1)
         panel.set_title(level)
         panel.set_xlabel("step")
         panel.grid(alpha=0.3)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from glmdata.cli.options import ORIGINALS, json_option, need_training_packages
+from glmdata.cli.options import ORIGINALS, base_option, json_option, load_checkpoint
 
 __all__ = ["command"]
 
@@ -22,8 +22,9 @@ __all__ = ["command"]
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="OUT", help="A new folder; of a model, a new file."
 )
+@base_option
 @json_option
-def command(folder: str, form: str, out: Path, as_json: bool) -> None:
+def command(folder: str, form: str, out: Path, base: Path | None, as_json: bool) -> None:
     """Write a finished build, by folder or URI, or a trained model in a format that other tools read.
 
     Of a build, parquet: the columns of the shards. jsonl: a line a row, its text with the spans marked, ids and
@@ -33,8 +34,10 @@ def command(folder: str, form: str, out: Path, as_json: bool) -> None:
     .safetensors, .pt or .bin. `glmdata convert` is the way back. model: a checkpoint of its own, LoRA merged into it.
     """
     if form == "model" or form in ORIGINALS:
-        _export_model(Path(folder), form, out, as_json=as_json)
+        _export_model(Path(folder), form, out, base, as_json=as_json)
         return
+    if base is not None:
+        raise click.UsageError("--base is of an adapter; a build has none")
     from glmdata.shards.export import export
 
     done = export(folder, form, out)
@@ -49,13 +52,11 @@ def command(folder: str, form: str, out: Path, as_json: bool) -> None:
     click.echo(f"{out}: {counted(done.rows, 'row')}{more} in {counted(len(done.files), 'file')}, {size / 1e6:,.1f} MB")
 
 
-def _export_model(folder: Path, form: str, out: Path, *, as_json: bool) -> None:
-    need_training_packages()
-    from glmdata.model.checkpoint import load_pretrained, save_pretrained
+def _export_model(folder: Path, form: str, out: Path, base: Path | None, *, as_json: bool) -> None:
+    model, tokenizer = load_checkpoint(folder, base=base)
+    from glmdata.model.checkpoint import save_pretrained
     from glmdata.model.reference import save_reference_file
-    from glmdata.training.checkpoint import newest_checkpoint
 
-    model, tokenizer = load_pretrained(newest_checkpoint(folder))
     if form == "model":
         save_pretrained(model, out, tokenizer)
         size = sum(path.stat().st_size for path in out.iterdir())

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from glmdata.cli.options import json_option, need_training_packages
+from glmdata.cli.options import (
+    base_option,
+    decoding_options,
+    device_option,
+    json_option,
+    load_checkpoint,
+    need_training_packages,
+)
 from glmdata.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,20 +46,11 @@ __all__ = ["command"]
     default=None,
     help="Whether [CLS] and eos stand around a prompt. Default: yes, in chats no.",
 )
-@click.option("--base", type=click.Path(path_type=Path), metavar="DIR", help="An adapter's model, if it was moved.")
+@base_option
 @click.option("--tokenizer", type=click.Path(path_type=Path), metavar="FILE.model", help="If DIR has none.")
-@click.option("--max-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Of each blank.")
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0: the likeliest; above 0: drawn.")
-@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Draw among so many tokens. Default: all.")
-@click.option("--top-p", type=float, default=1.0, show_default=True, help="Draw among tokens of this probability.")
-@click.option("--beams", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations side by side.")
-@click.option(
-    "--length-penalty", type=float, default=1.0, show_default=True, help="Of beams; above 0 favours long ones."
-)
-@click.option("--no-repeat-ngram", type=click.IntRange(min=0), default=0, help="No run of so many tokens comes twice.")
-@click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="Of what is drawn.")
+@decoding_options
 @click.option("--quantize", type=click.Choice(["8", "4"]), metavar="8|4", help="Weights of so many bits.")
-@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|...", help="Where the model is.")
+@device_option
 @json_option
 def command(
     checkpoint: Path,
@@ -63,8 +61,8 @@ def command(
     tokenizer: Path | None,
     quantize: str | None,
     device: str,
+    decoding: dict[str, Any],
     as_json: bool,
-    **settings: Any,
 ) -> None:
     """Fill the blanks of prompts with a trained model, from left to right.
 
@@ -76,29 +74,25 @@ def command(
     need_training_packages()
     from glmdata.model.decoding import Decoding
 
-    settings["num_beams"] = settings.pop("beams")
-    decoding = Decoding(**settings)
+    chosen = Decoding(**decoding)
     model, pieces = _load(checkpoint, base, tokenizer, quantize, device)
     if chat:
-        _chat(model, pieces, decoding, cls=bool(cls), as_json=as_json)
+        _chat(model, pieces, chosen, cls=bool(cls), as_json=as_json)
         return
     texts = [sys.stdin.read().rstrip("\n") if text == "-" else text for text in prompts]
-    _fill(model, pieces, texts, decoding, cls=cls is not False, as_json=as_json)
+    _fill(model, pieces, texts, chosen, cls=cls is not False, as_json=as_json)
 
 
 def _load(
     run: Path, base: Path | None, tokenizer: Path | None, bits: str | None, device: str
 ) -> "tuple[GLM, Tokenizer]":
-    from glmdata.model.checkpoint import load_pretrained
     from glmdata.model.quantize import quantize_model
     from glmdata.tokenization import Tokenizer
-    from glmdata.training.checkpoint import newest_checkpoint
 
-    folder = newest_checkpoint(run)
-    model, found = load_pretrained(folder, device=device, base=base)
+    model, found = load_checkpoint(run, base=base, device=device)
     found = found if tokenizer is None else Tokenizer.load(tokenizer)
     if found is None:
-        raise InputError(f"{folder}: no tokenizer.model; give the model's with --tokenizer")
+        raise InputError(f"{run}: no tokenizer.model; give the model's with --tokenizer")
     return (quantize_model(model, int(bits)) if bits else model), found
 
 

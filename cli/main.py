@@ -73,7 +73,7 @@ def _glmdata() -> None:
 
 
 _STOPS = {signal.SIGHUP: "hung up", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_RESUMED = ("build", "train")
+_RESUMED = ("build", "train", "finetune")
 """Commands that go on where they stopped."""
 
 

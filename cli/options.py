@@ -1,34 +1,38 @@
 """Options that several commands share."""
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from glmdata.errors import ConfigError
 
 if TYPE_CHECKING:
+    from glmdata.model.checkpoint import Checkpoint
     from glmdata.model.reference import Kind
 
 __all__ = [
     "ORIGINALS",
     "address_option",
+    "base_option",
     "batch_option",
     "corpus_option",
+    "decoding_options",
+    "device_option",
     "holdout_option",
     "json_option",
+    "load_checkpoint",
     "need_training_packages",
     "recipe_option",
-    "run_options",
     "set_option",
     "workers_option",
 ]
 
 ORIGINALS: "dict[str, Kind]" = {"thudm-glm": "glm", "chatglm-6b": "chatglm-6b"}
 """Whose state dicts are read and written, by their names on the command line."""
-F = TypeVar("F", bound=Callable[..., Any])
 
 corpus_option = click.option(
     "--corpus",
@@ -73,32 +77,58 @@ holdout_option = click.option(
 batch_option = click.option(
     "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, metavar="N", help="Rows at a time."
 )
+base_option = click.option(
+    "--base", type=click.Path(path_type=Path), metavar="DIR", help="An adapter's model, if it was moved."
+)
+device_option = click.option(
+    "--device", default="cpu", show_default=True, metavar="cpu|cuda|...", help="Where the model is."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
-_RUN_OPTIONS = (
-    click.option("--shards", required=True, metavar="DIR|URI", help="A finished build."),
-    click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="RUN"),
-    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Updates; the same as --set steps=N."),
-    click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. --set batch_size=16."
+_DECODING = {
+    "max_tokens": click.option(
+        "--max-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Of each blank."
     ),
-    click.option("--holdout", type=click.IntRange(min=0), default=0, metavar="ROWS", help="Rows kept for evaluation."),
-    click.option("--evaluation", metavar="DIR|URI", help="Another build to evaluate on."),
-    click.option(
-        "--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Ray actors."
+    "temperature": click.option(
+        "--temperature", type=float, default=0.0, show_default=True, help="0: the likeliest; above 0: drawn."
     ),
-    click.option("--gpus", type=click.FloatRange(min=0), default=0, show_default=True, help="GPUs of each Ray actor."),
-    address_option,
-    click.option("--list", "listing", is_flag=True, help="Print all settings with what they mean, and stop."),
-    json_option,
-)
+    "top_k": click.option(
+        "--top-k", type=click.IntRange(min=0), default=0, help="Draw among so many tokens. Default: all."
+    ),
+    "top_p": click.option(
+        "--top-p", type=float, default=1.0, show_default=True, help="Draw among tokens of this probability."
+    ),
+    "num_beams": click.option(
+        "--beams",
+        "num_beams",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Continuations side by side.",
+    ),
+    "length_penalty": click.option(
+        "--length-penalty", type=float, default=1.0, show_default=True, help="Of beams; above 0 favours long ones."
+    ),
+    "no_repeat_ngram": click.option(
+        "--no-repeat-ngram", type=click.IntRange(min=0), default=0, help="No run of so many tokens comes twice."
+    ),
+    "seed": click.option(
+        "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="Of what is drawn."
+    ),
+}
+"""By the fields of decoding.Decoding."""
 
 
-def run_options(command: F) -> F:
-    """Options of commands that train something; see cli/runs.py."""
-    for option in reversed(_RUN_OPTIONS):
-        command = option(command)
-    return command
+def decoding_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How tokens are chosen; the command gets the fields of decoding.Decoding as one argument, `decoding`."""
+
+    @functools.wraps(command)
+    def collected(**given: Any) -> None:
+        command(decoding={name: given.pop(name) for name in _DECODING}, **given)
+
+    for option in reversed(_DECODING.values()):
+        collected = option(collected)
+    return collected
 
 
 def need_training_packages() -> None:
@@ -106,3 +136,17 @@ def need_training_packages() -> None:
     for name in ("torch", "safetensors"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f'{name} is not installed: pip install "glmdata[train]"')
+
+
+def load_checkpoint(folder: Path, *, base: Path | None = None, device: str | None = None) -> "Checkpoint":
+    """The model in a checkpoint, or in the newest one of a run; of an adapter with its base, as checkpoint or run.
+
+    Raises as `model.checkpoint.load_pretrained`.
+    """
+    need_training_packages()
+    from glmdata.model.checkpoint import load_pretrained
+    from glmdata.training.checkpoint import newest_checkpoint
+
+    return load_pretrained(
+        newest_checkpoint(folder), device=device, base=None if base is None else newest_checkpoint(base)
+    )

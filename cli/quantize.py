@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from glmdata.cli.options import batch_option, holdout_option, json_option, need_training_packages
+from glmdata.cli.options import base_option, batch_option, holdout_option, json_option, load_checkpoint
 
 __all__ = ["command"]
 
@@ -18,25 +18,33 @@ __all__ = ["command"]
 @click.option("--shards", metavar="DIR|URI", help="A build to measure the perplexity on.")
 @holdout_option
 @batch_option
+@base_option
 @json_option
 def command(
-    checkpoint: Path, bits: str, out: Path | None, shards: str | None, holdout: int, batch_size: int, as_json: bool
+    checkpoint: Path,
+    bits: str,
+    out: Path | None,
+    shards: str | None,
+    holdout: int,
+    batch_size: int,
+    base: Path | None,
+    as_json: bool,
 ) -> None:
     """Round the weights of a model's layers to int8 or int4; print its memory before and after.
 
-    With --shards the perplexity before and after as well. What is written to DIR is read by `glmdata generate` and
-    `glmdata evaluate`. Embeddings, biases and norms keep their precision.
+    CKPT is a checkpoint, or a run, whose newest one is taken. With --shards the perplexity before and after as well.
+    What is written to DIR is read by `glmdata generate` and `glmdata evaluate`. Embeddings, biases and norms keep
+    their precision.
     """
     if out is None and shards is None:
         raise click.UsageError("give --out for a checkpoint, --shards for perplexities, or both")
     if holdout and shards is None:
         raise click.UsageError("--holdout is of the rows of --shards; give that too")
-    need_training_packages()
-    from glmdata.model.checkpoint import load_pretrained, save_pretrained
+    loaded = load_checkpoint(checkpoint, base=base)
+    from glmdata.model.checkpoint import save_pretrained
     from glmdata.model.quantize import model_bytes, quantize_model
     from glmdata.training.evaluation import evaluate, evaluation_rows
 
-    loaded = load_pretrained(checkpoint)
     stream = None
     if shards is not None:
         stream = evaluation_rows(loaded, shards, holdout=holdout, batch_size=batch_size)

@@ -121,9 +121,16 @@ class Recipe(Section):
         if self.decontamination.benchmarks:
             raise ValueError("decontamination is of pre-training alone")
         if (settings.max_source_length or 0) > self.sequence_length - 2:
-            raise ValueError(f"finetune.max_source_length {settings.max_source_length} leaves no room for an answer")
+            raise ValueError(
+                f"finetune.max_source_length {settings.max_source_length} leaves no room for an answer in rows of "
+                f"{self.sequence_length}; give a lower one, e.g. --set finetune.max_source_length="
+                f"{self.sequence_length // 2}, or longer rows"
+            )
         if (settings.max_target_length or 0) > self.sequence_length:
-            raise ValueError(f"finetune.max_target_length {settings.max_target_length} is more than sequence_length")
+            raise ValueError(
+                f"finetune.max_target_length {settings.max_target_length} is more than sequence_length "
+                f"{self.sequence_length}; give a lower one, or longer rows"
+            )
         return self
 
     def fingerprint(self) -> str:

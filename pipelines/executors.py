@@ -6,7 +6,7 @@ from glmdata.errors import ConfigError
 from glmdata.pipelines.engine import default_workers
 from glmdata.pipelines.scheduling import Executor
 
-__all__ = ["AUTO_RAY_BYTES", "check_engine", "choose_executor"]
+__all__ = ["AUTO_RAY_BYTES", "check_engine", "choose_executor", "ray_address"]
 
 AUTO_RAY_BYTES = 512_000_000
 """From this much input on `auto` starts a local Ray: below it, its 5 s of start and stop outweigh what processes gain
@@ -40,6 +40,14 @@ def choose_executor(address: str, workers: int | None, input_bytes: int) -> Exec
     from glmdata.pipelines.cluster import RayExecutor
 
     return RayExecutor(target, workers or default_workers() if target == "local" else workers)
+
+
+def ray_address(address: str) -> str:
+    """Where Ray is, for what nothing but Ray can do. Raises ConfigError for `none`."""
+    target = _target(address)
+    if target == "none":
+        raise ConfigError("--address none is this process alone: give --workers 1 and no --gpus, or leave it out")
+    return "local" if target == "auto" else target
 
 
 def _target(address: str) -> str:

@@ -5,9 +5,11 @@ and hands the metrics on; gradients go between the workers themselves. A worker 
 command goes on from the last checkpoint.
 """
 
+import dataclasses
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from glmdata.errors import ClusterError, ConfigError
@@ -30,10 +32,10 @@ class _Worker:
         self._lines: list[dict[str, Any]] = []
 
     def place(self) -> tuple[str, int]:
-        """An address of this node and a port that was free a moment ago."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # sends nothing; tells which address the others reach
-            host = str(probe.getsockname()[0])
+        """The address of this node and a port that was free a moment ago."""
+        import ray
+
+        host = str(ray.util.get_node_ip_address())  # by which Ray's other nodes reach it
         with socket.socket() as probe:
             probe.bind((host, 0))
             return host, int(probe.getsockname()[1])
@@ -70,7 +72,7 @@ def train_on_ray(
     `address` is as for builds. Shards and the run's folder must be reachable from every node.
     Raises as `work`; ClusterError where Ray cannot place them or one is lost.
     """
-    executor = RayExecutor(address, workers)
+    executor, options = RayExecutor(address, workers), _with_whole_paths(options)
     try:
         executor.start()
         import ray
@@ -100,3 +102,15 @@ def train_on_ray(
         return result
     finally:
         executor.close()
+
+
+def _with_whole_paths(options: Options) -> Options:
+    """The same options where a worker's current folder is another one than ours."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, Path):
+            found[field.name] = value.absolute()
+        elif field.name in ("shards", "evaluation") and value is not None and "://" not in value:
+            found[field.name] = str(Path(value).absolute())
+    return dataclasses.replace(options, **found)

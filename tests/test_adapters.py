@@ -8,10 +8,11 @@ from models import FAMILY, SPECIAL, small_batch, small_model, torch
 from glmdata.errors import ConfigError
 from glmdata.model import GLM
 from glmdata.model.adapter_settings import LoRASettings, PrefixSettings, adapter_json, read_adapter
-from glmdata.model.adapters import add_adapter, is_adapter, load_adapter, merge_lora, without_adapter
+from glmdata.model.adapters import add_adapter, has_adapter, is_adapter, load_adapter, merge_lora, without_adapter
 from glmdata.model.checkpoint import save_pretrained
 from glmdata.model.decoding import Decoding
 from glmdata.model.generation import fill_blanks
+from glmdata.model.lora import LoRALinear
 from glmdata.model.loss import batch_loss, trimmed
 from glmdata.model.presets import preset
 from glmdata.model.quantize import quantize_model
@@ -123,14 +124,34 @@ def test_activations_computed_again_give_the_same_gradients() -> None:
     assert torch.equal(*found)
 
 
-def test_a_prefix_goes_on_quantised_weights_and_lora_does_not() -> None:
-    model = quantize_model(small_model(), 8)
-    with pytest.raises(ConfigError, match="quantised"):
-        add_adapter(model, ALL)
-    model = quantize_model(small_model(), 8)
-    add_adapter(model, ADAPTERS[1])
-    batch_loss(model.train(), small_batch()).backward()
-    assert model.prefix.embedding.weight.grad.abs().sum() > 0
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("settings", ADAPTERS[:2])
+def test_adapters_learn_on_quantised_weights_and_leave_them_alone(settings, bits: int) -> None:
+    batch, model = small_batch(), quantize_model(small_model(), bits)
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = logits(model, batch)
+    add_adapter(model, settings)
+    with without_adapter(model):
+        assert torch.equal(logits(model, batch), before)
+    if isinstance(settings, LoRASettings):
+        assert torch.equal(logits(model, batch), before)
+        assert all(isinstance(layer.attention.dense, LoRALinear) for layer in model.layers)
+    optimizer, losses = make_optimizer(model, weight_decay=0.0, betas=(0.9, 0.99), epsilon=1e-8), []
+    optimizer.param_groups[0]["lr"] = 0.02
+    for _ in range(20):
+        loss = batch_loss(model.train(), batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.5
+    kept = {name.replace(".base.", "."): tensor for name, tensor in model.state_dict().items() if not is_adapter(name)}
+    assert kept.keys() == base.keys()
+    assert all(torch.equal(kept[name], base[name]) for name in base)
+    found = logits(model.eval(), batch)
+    merge_lora(model)  # which integers cannot take
+    assert has_adapter(model)
+    assert torch.equal(logits(model, batch), found)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -141,6 +162,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         save_pretrained(model, tmp_path / "out")
     with pytest.raises(ConfigError, match="no part of a model's weights"):
         export_reference(model, "glm")
+    quantised = quantize_model(small_model(), 4)
+    add_adapter(quantised, ALL)
+    with pytest.raises(ConfigError, match="LoRA on quantised weights is no part of a model's weights"):
+        save_pretrained(quantised, tmp_path / "out")
     with pytest.raises(ConfigError, match="it lacks prefix"):
         load_adapter(model, {}, "file")
     for found in (None, {"kind": "ia3"}, {"kind": "lora", "rank": 0}, {"kind": "prefix", "ranks": 3}):

@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from commands import glmdata
 from models import torch
 from progress import Stops
-from training_runs import run_alone, run_together, told
+from training_runs import TIMINGS, run_alone, run_together, told
 
+from glmdata.cli.evaluate import command as evaluate_command
 from glmdata.errors import ConfigError, InputError
 from glmdata.model import GLM, GLMConfig
 from glmdata.model.adapters import is_adapter
 from glmdata.model.checkpoint import load_pretrained, save_pretrained
-from glmdata.model.loss import token_losses
-from glmdata.model.quantize import quantize_model
+from glmdata.model.loss import model_inputs, token_losses
+from glmdata.model.quantize import quantize_model, quantized_bits
 from glmdata.pipelines.build import build
 from glmdata.pipelines.executors import choose_executor
 from glmdata.recipe import TokenizerSettings, load_recipe
@@ -27,6 +29,7 @@ from glmdata.tokenization.training import train_tokenizer
 from glmdata.training.checkpoint import checkpoints, load_part
 from glmdata.training.choices import choice_log_probabilities, first_token_log_probabilities
 from glmdata.training.cloze import answers_of
+from glmdata.training.evaluation import evaluate_task, evaluation_rows
 from glmdata.training.finetune import FinetuneOptions, finetune, steps_of
 from glmdata.training.finetune_settings import FinetuneSettings
 from glmdata.training.metrics import read_metrics
@@ -176,9 +179,50 @@ def test_answers_are_learnt_by_heart_and_given(world: Path, tmp_path: Path) -> N
     last = finetune(options(world, "sft", tmp_path, **given))
     assert last["loss"] < 0.3
     assert set(last["objectives"]) == {"sft"}
-    for prompt, answer in ANSWERS.items():
-        done = glmdata("generate", tmp_path, "--no-cls", "--prompt", f"{prompt}[gMASK]")
-        assert (done.returncode, done.stdout) == (0, f"{prompt}{answer}\n"), done.stderr
+    prompts = [argument for prompt in ANSWERS for argument in ("--prompt", f"{prompt}[gMASK]")]
+    done = glmdata("generate", tmp_path, "--no-cls", *prompts)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "".join(f"{prompt}{answer}\n" for prompt, answer in ANSWERS.items())
+    evaluate = [
+        str(tmp_path),
+        "--shards",
+        str(world / "sft"),
+        "--generate",
+        "--answers",
+        str(tmp_path / "answers.jsonl"),
+    ]
+    told_of = json.loads(run_evaluate([*evaluate, "--json"]))
+    assert told_of["rows"] == 3
+    assert told_of["generated"] == {"answers": 3, "cut": 0, "rouge_1": 1, "rouge_2": 1, "rouge_l": 1}
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert [line["row"] for line in lines] == [0, 1, 2]
+    assert {line["given"] for line in lines} == {line["expected"] for line in lines} == set(ANSWERS.values())
+    shown = run_evaluate([*evaluate, "--holdout", "2", "--max-tokens", "1"])
+    assert "2 rows, " in shown
+    assert "2 answers, 2 cut at --max-tokens" in shown
+    assert "ROUGE-L, F1 %" in shown
+    assert [json.loads(line)["row"] for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()] == [1, 2]
+
+
+def run_evaluate(arguments: list[str]) -> str:
+    """`glmdata evaluate` in this process; what it prints."""
+    found = CliRunner().invoke(evaluate_command, arguments, catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_an_evaluation_tells_what_the_rows_are_for(world: Path) -> None:
+    cloze = [str(world / "base"), "--shards", str(world / "several")]
+    found = json.loads(run_evaluate([*cloze, "--json"]))
+    assert (found["questions"], sum(label["questions"] for label in found["labels"].values())) == (240, 240)
+    assert sum(label["right"] for label in found["labels"].values()) == pytest.approx(240 * found["accuracy"])
+    shown = run_evaluate([*cloze, "--holdout", "60"])
+    assert "60 questions" in shown
+    assert "accuracy" in shown
+    with pytest.raises(ConfigError, match="is for cloze; answers are generated to rows of recipe sft and seq2seq"):
+        run_evaluate([*cloze, "--generate"])
+    lonely = CliRunner().invoke(evaluate_command, [*cloze, "--beams", "3"])
+    assert (lonely.exit_code, "give that too" in lonely.output) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["none", "lora", "prefix"])
@@ -222,6 +266,34 @@ def test_two_processes_have_the_losses_of_one(world: Path, tmp_path: Path, paral
     assert held[0]["loss"] == pytest.approx(held[1]["loss"], abs=1e-5)
     files = [load_part(checkpoints(tmp_path / run)[-1][1], "adapter") for run in ("one", "two")]
     assert {key: tensor.shape for key, tensor in files[0].items()} == {key: t.shape for key, t in files[1].items()}
+
+
+def test_two_ray_workers_have_the_losses_of_one_process(world: Path, tmp_path: Path) -> None:
+    """By the command; an epoch of each has as many steps, since its batches are shared. Errors come back in a line."""
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(small(tokenizer, dropout=0.0), tmp_path / "base", tokenizer)
+    given = {"steps": 0, "epochs": 1, "batch_size": 30, "adapter": "lora", "lora": {"dropout": 0.0}, "epsilon": 1e-4}
+    finetune(options(world, "several", tmp_path / "one", checkpoint=tmp_path / "base", holdout=60, **given))
+    command = ["finetune", "--checkpoint", tmp_path / "base", "--adapter", "lora", "--epochs", 1, "--holdout", 60]
+    command += ["--set", "lora.dropout=0", "--set", "epsilon=1e-4", "--shards", world / "several", "--json"]
+    command += ["--out", tmp_path / "two", "--set", "batch_size=15", "--workers", 2, "--address", "local"]
+    both = glmdata(*command)
+    assert both.returncode == 0, both.stderr
+    assert "step 6/6   loss " in both.stderr
+    lines = [told(tmp_path / run) for run in ("one", "two")]
+    assert len(lines[0]) == len(lines[1]) == 6
+    assert json.loads(both.stdout) == read_metrics(tmp_path / "two")[-1]
+    for a, b in zip(*lines, strict=True):
+        assert (a["questions"], a["target_tokens"]) == (b["questions"], b["target_tokens"])
+        assert (a["loss"], a["accuracy"]) == pytest.approx((b["loss"], b["accuracy"]), abs=1e-5)
+        assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-3)
+    held = [line[-1]["evaluation"] for line in lines]
+    assert held[0]["questions"] == held[1]["questions"] == 60
+    assert held[0]["loss"] == pytest.approx(held[1]["loss"], abs=1e-5)
+    wrong = glmdata(*command, "--set", "cloze.length_penalty=1")
+    assert wrong.returncode == 2
+    assert "begun with cloze.length_penalty=0.0, now it is 1.0" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
 
 
 @pytest.mark.parametrize("name", ["lora", "prefix"])
@@ -268,6 +340,54 @@ def test_lora_can_be_tuned_further_and_a_prefix_cannot(world: Path, tmp_path: Pa
         finetune(options(world, "sft", tmp_path / "third", steps=2, checkpoint=tmp_path / "more"))
 
 
+@pytest.mark.parametrize(("name", "bits"), [("lora", 4), ("prefix", 4), ("prefix", 8)])
+def test_a_quantised_model_is_tuned_by_an_adapter(world: Path, tmp_path: Path, name: str, bits: int) -> None:
+    """Killed and resumed, in bf16 too; read again with its base it has the loss that the run told."""
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(quantize_model(small(tokenizer, dropout=0.0, init_std=0.3), bits), tmp_path / "base", tokenizer)
+    given = {"adapter": name, "learning_rate": 5e-2, "checkpoint": tmp_path / "base", "steps": 12, "batch_size": 8}
+    last = finetune(options(world, "several", tmp_path / "run", holdout=20, **given))
+    lines = read_metrics(tmp_path / "run")
+    assert lines[-1]["loss"] < lines[0]["loss"] - 0.3
+    folder = checkpoints(tmp_path / "run")[-1][1]
+    assert all(map(is_adapter, load_part(folder, "adapter")))
+    found = load_pretrained(folder)
+    assert quantized_bits(found.model) == bits
+    held = evaluate_task(found, evaluation_rows(found, world / "several", holdout=20))
+    assert held.pop("labels") == last["evaluation"].pop("labels")
+    assert held == pytest.approx(last["evaluation"], rel=1e-5)
+    half = finetune(options(world, "several", tmp_path / "half", precision="bf16", **given))
+    assert half["loss"] < lines[0]["loss"] - 0.3
+    with pytest.raises(ConfigError, match="is not tuned further"):
+        finetune(options(world, "sft", tmp_path / "more", steps=2, adapter=name, checkpoint=tmp_path / "run"))
+    before = load_part(folder, "adapter")
+    shutil.rmtree(folder)
+    finetune(options(world, "several", tmp_path / "run", holdout=20, **given))
+    assert told(tmp_path / "run") == [{key: line[key] for key in line if key not in TIMINGS} for line in lines]
+    assert all(torch.equal(before[key], tensor) for key, tensor in load_part(folder, "adapter").items())
+
+
+def test_labels_of_answers_are_smoothed_in_training_alone(world: Path, tmp_path: Path) -> None:
+    given = {"steps": 3, "batch_size": 3, "learning_rate": 1e-9, "weight_decay": 0.0, "evaluation": str(world / "sft")}
+    tokenizer = Tokenizer.load(world / "t.model")
+    save_pretrained(small(tokenizer, dropout=0.0), tmp_path / "base", tokenizer)
+    plain, smooth = (
+        finetune(
+            options(world, "sft", tmp_path / f"{share}", checkpoint=tmp_path / "base", label_smoothing=share, **given)
+        )
+        for share in (0.0, 0.1)
+    )
+    assert smooth["evaluation"]["loss"] == pytest.approx(plain["evaluation"]["loss"], rel=1e-5)
+    model, batch = load_pretrained(tmp_path / "base").model, next(iter(ShardStream(world / "sft", 3, shuffle=False)))
+    logs = model(**model_inputs(batch), loss_mask=batch["loss_mask"]).log_softmax(-1)
+    right = logs.gather(1, batch["target_ids"][batch["loss_mask"] != 0][:, None])[:, 0]
+    expected = -(0.9 * right + 0.1 * logs.mean(1)).mean()  # THUDM/GLM, tasks/seq2seq/finetune.py
+    assert smooth["loss"] == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert plain["loss"] == pytest.approx(-float(right.mean().detach()), rel=1e-5)
+    with pytest.raises(ConfigError, match=r"label_smoothing=0\.1 is of the tokens of answers, .* is for cloze"):
+        finetune(options(world, "single", tmp_path / "cloze", label_smoothing=0.1))
+
+
 def test_half_precision_keeps_frozen_layers_in_it(world: Path, tmp_path: Path) -> None:
     given = {"steps": 30, "batch_size": 16, "learning_rate": 3e-2, "adapter": "lora", "lora": {"dropout": 0.0}}
     for precision in ("bf16", "fp32"):
@@ -303,7 +423,7 @@ def test_what_does_not_fit_is_refused_in_a_line(world: Path, tmp_path: Path) -> 
         ({"checkpoint": tmp_path / "none"}, InputError, r"no config\.json"),
         ({"checkpoint": tmp_path / "bare"}, InputError, r"no tokenizer\.model"),
         ({"checkpoint": tmp_path / "short"}, ConfigError, "max_positions of at least 64"),
-        ({"checkpoint": tmp_path / "int8", "adapter": "lora"}, ConfigError, "int8 weights cannot be trained"),
+        ({"checkpoint": tmp_path / "int8"}, ConfigError, "int8 weights cannot be trained; .*--adapter lora or prefix"),
         ({"shards": "foreign"}, ConfigError, r"build it with --tokenizer .*base/tokenizer\.model"),
         ({"shards": "sft", "evaluation": str(world / "single")}, ConfigError, "is for sft, .* is for cloze"),
     ]
@@ -328,3 +448,5 @@ def test_the_command_says_what_it_does(world: Path, tmp_path: Path) -> None:
     assert "learning_rate: 0.02" in listed.stdout
     both = glmdata(*command, "--epochs", 1, "--steps", 2)
     assert (both.returncode, "not both" in both.stderr) == (2, True)
+    odd = glmdata(*command, "--set", "adapter=[lora]", "--list")
+    assert (odd.returncode, "the finetuning settings: adapter:" in odd.stderr) == (2, True), odd.stderr

@@ -25,6 +25,7 @@ from glmdata.recipe import TokenizerSettings, read_settings  # noqa: E402
 from glmdata.shards.reader import Shards  # noqa: E402
 from glmdata.streaming import ShardStream  # noqa: E402
 from glmdata.tokenization.training import train_tokenizer  # noqa: E402
+from glmdata.training.choices import choice_log_probabilities  # noqa: E402
 from glmdata.training.finetune import FinetuneOptions, finetune  # noqa: E402
 from glmdata.training.finetune_settings import FinetuneSettings, PreferenceSettings  # noqa: E402
 from glmdata.training.metrics import read_metrics  # noqa: E402
@@ -227,6 +228,38 @@ def test_a_model_learns_what_is_preferred(root: Path, tmp_path: Path) -> None:
     assert held["reward_margin"] > 0.2
     assert held["loss"] < math.log(2) - 0.1
     assert held["chosen_reward"] > held["rejected_reward"]
+
+
+@pytest.mark.parametrize(("precision", "adapter"), [("bf16", "none"), ("fp16", "lora")])
+def test_half_precision_learns_what_is_preferred(root: Path, tmp_path: Path, precision: str, adapter: str) -> None:
+    """The model and its reference are rounded alike, so that the first step finds no difference."""
+    rate = 1e-2 if adapter == "lora" else 1e-3
+    given = {"steps": 20, "batch_size": 8, "evaluate_every": 100, "learning_rate": rate, "adapter": adapter}
+    held = finetune(options(root, tmp_path, precision=precision, **given))["evaluation"]
+    first = read_metrics(tmp_path)[0]
+    assert (first["loss"], first["reward_accuracy"], first["reward_margin"]) == (pytest.approx(math.log(2)), 0.5, 0.0)
+    assert held["reward_accuracy"] > 0.8
+    assert held["reward_margin"] > 0.1
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_log_probabilities_of_half_precision_are_summed_in_float32(root: Path, half: Any) -> None:
+    batch, model = batch_of(root)
+    seen = []
+
+    def watched(**inputs: Any) -> Any:
+        seen.append(model(**inputs))
+        return seen[-1]
+
+    with torch.autocast("cpu", half), torch.no_grad():
+        found = choice_log_probabilities(watched, batch)
+    assert (seen[0].dtype, found.scores.dtype) == (half, torch.float32)
+    there = batch["choice_loss_mask"].flatten(0, 1) != 0
+    targets = batch["choice_target_ids"].flatten(0, 1)[there]
+    logs = seen[0].double().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    rows = there.nonzero()[:, 0]
+    expected = torch.zeros(len(there), dtype=torch.float64).index_add(0, rows, logs).view(found.scores.shape)
+    assert (found.scores.double() - expected).abs().max() < 1e-4 < expected.abs().max() * torch.finfo(half).eps
 
 
 @pytest.mark.parametrize("adapter", ["none", "lora"])

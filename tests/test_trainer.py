@@ -1,18 +1,22 @@
 """Training runs: the same losses whether interrupted, accumulated or shared among processes."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from commands import GLMDATA, build_small, glmdata
 from training_runs import run_alone, run_together, told
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
+from glmdata.cli.runs import RunArguments  # noqa: E402
+from glmdata.cli.train import command as train_command  # noqa: E402
 from glmdata.errors import ConfigError, ShardError, TrainingError  # noqa: E402
-from glmdata.pipelines.train import train_on_ray  # noqa: E402
+from glmdata.pipelines.train import _with_whole_paths, train_on_ray  # noqa: E402
 from glmdata.training.checkpoint import checkpoints, load_part  # noqa: E402
 from glmdata.training.metrics import draw_curve, read_metrics  # noqa: E402
 from glmdata.training.run import TrainOptions, train  # noqa: E402
@@ -118,6 +122,25 @@ def test_accumulated_micro_batches_are_one_batch(shards: str, tmp_path: Path) ->
         assert a["gradient_norm"] == pytest.approx(c["gradient_norm"], rel=1e-3)
 
 
+def test_a_run_goes_on_where_a_step_s_rows_are_shared_otherwise(shards: str, tmp_path: Path) -> None:
+    """As another number of workers may want it; steps of other rows are refused."""
+    given = {"model": {"dropout": 0.0}, "epsilon": 1e-4, "steps": 6}
+
+    def kill(line: dict) -> None:
+        if line["step"] == 4:
+            raise KeyboardInterrupt
+
+    train(options(shards, tmp_path / "whole", batch_size=4, **given))
+    with pytest.raises(KeyboardInterrupt):
+        train(options(shards, tmp_path / "other", batch_size=4, **given), kill)
+    with pytest.raises(ConfigError, match="begun with batch_size=4, now it is 2"):
+        train(options(shards, tmp_path / "other", batch_size=2, **given))
+    train(options(shards, tmp_path / "other", batch_size=2, accumulation=2, **given))
+    losses = [[line["loss"] for line in told(tmp_path / run)] for run in ("whole", "other")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0][:3] == losses[1][:3]
+
+
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_have_the_losses_of_one(shards: str, tmp_path: Path, parallel: str) -> None:
     flags = ["--model=dropout=0.0", *[f"--model={name}={value}" for name, value in MODEL.items()]]
@@ -152,9 +175,16 @@ def test_two_ray_workers_have_the_losses_of_one_process(shards: str, tmp_path: P
     assert [line["loss"] for line in alone] == pytest.approx([line["loss"] for line in both], abs=1e-5)
     assert lines == read_metrics(tmp_path / "two")
     assert lines[-1] == last
-    longer = options(shards, tmp_path / "two", batch_size=2, **{**given, "steps": 9})
-    with pytest.raises(ConfigError, match="begun with"):
-        train_on_ray(train, longer, 2, "local")
+
+
+def test_workers_elsewhere_get_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = TrainOptions(shards="shards", out=Path("run"), settings=TrainSettings(), evaluation="s3://bucket/held")
+    found = _with_whole_paths(given)
+    assert (found.shards, found.out) == (str(tmp_path / "shards"), tmp_path / "run")
+    assert (found.evaluation, found.settings) == ("s3://bucket/held", given.settings)
+    kept = [name.as_uri() for name in (tmp_path / "a", tmp_path / "b")]
+    assert _with_whole_paths(dataclasses.replace(given, shards=kept[0], evaluation=kept[1])).shards == kept[0]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(shards: str, tmp_path: Path) -> None:
@@ -171,6 +201,24 @@ def test_half_precision_learns_as_well(shards: str, tmp_path: Path, precision: s
     train(options(shards, tmp_path / "full", steps=30))
     half, full = (sum(line["loss"] for line in told(tmp_path / run)[-5:]) / 5 for run in ("half", "full"))
     assert half == pytest.approx(full, abs=0.1)
+
+
+def test_steps_that_fp16_leaves_out_are_resumed_from(shards: str, tmp_path: Path) -> None:
+    """Gradients overflow at a loss scale of 65,536 at first; nothing was updated, and the file is JSON."""
+    given = {"precision": "fp16", "save_every": 1, "steps": 6, "model": {"init_std": 0.9}}
+
+    def kill(line: dict) -> None:
+        raise KeyboardInterrupt
+
+    whole = train(options(shards, tmp_path / "whole", **given))
+    norms = [line["gradient_norm"] for line in read_metrics(tmp_path / "whole")]
+    assert norms[0] is None
+    assert whole["gradient_norm"] is not None
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(options(shards, tmp_path / "killed", **given), kill)
+    train(options(shards, tmp_path / "killed", **given))
+    assert told(tmp_path / "killed") == told(tmp_path / "whole")
 
 
 def test_remembered_and_recomputed_activations_give_the_same(shards: str, tmp_path: Path) -> None:
@@ -207,8 +255,8 @@ def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_p
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["step"] == 3
     assert "step 3/3" in done.stderr
-    again = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, *flags)
-    assert again.returncode == 0
+    again = glmdata("train", "--shards", shards, "--out", tmp_path / "run", "--steps", 3, "--json", *flags)
+    assert (again.returncode, json.loads(again.stdout)) == (0, json.loads(done.stdout))
     assert "already" in again.stderr
     listed = glmdata("train", "--shards", shards, "--out", tmp_path, "--list", "--set", "batch_size=3")
     assert "batch_size: 3" in listed.stdout
@@ -216,6 +264,29 @@ def test_the_command_says_what_it_does_and_lists_its_settings(shards: str, tmp_p
     assert wrong.returncode == 2
     assert "did you mean batch_size?" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize("more", [["--workers", "2"], ["--gpus", "1"]])
+def test_ray_is_not_started_against_the_address(shards: str, tmp_path: Path, more: list[str]) -> None:
+    given = ["--shards", shards, "--out", str(tmp_path), "--address", "none", *more]
+    with pytest.raises(ConfigError, match="--address none is this process alone"):
+        CliRunner().invoke(train_command, given, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "on_ray"),
+    [
+        ({}, False),
+        ({"address": "none"}, False),
+        ({"workers": 2}, True),
+        ({"gpus": 1.0}, True),
+        ({"address": "head:6379"}, True),
+    ],
+)
+def test_one_worker_with_gpus_or_an_address_is_an_actor_too(given: dict, on_ray: bool) -> None:
+    names = {"shards", "out", "steps", "overrides", "holdout", "evaluation", "listing", "as_json"}
+    plain = dict.fromkeys(names) | {"workers": 1, "gpus": 0.0, "address": "auto"}
+    assert RunArguments(**plain | given).on_ray == on_ray
 
 
 def test_event_files_say_what_metrics_say_after_a_kill_too(shards: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmd
 
 from glmdata.training.metrics import read_metrics
 
-__all__ = ["run_alone", "run_together", "told"]
+__all__ = ["TIMINGS", "run_alone", "run_together", "told"]
 
 TIMINGS = {"seconds", "tokens_per_second", "loader_wait"}
 

@@ -10,9 +10,10 @@ from glmdata.model.adapter_settings import AdapterSettings, LoRASettings
 from glmdata.model.glm import GLM
 from glmdata.model.lora import LoRALinear
 from glmdata.model.prefix import Prefix
+from glmdata.model.quantize import QuantizedLinear
 from glmdata.model.reference import load_weights
 
-__all__ = ["add_adapter", "is_adapter", "load_adapter", "merge_lora", "without_adapter"]
+__all__ = ["add_adapter", "has_adapter", "is_adapter", "load_adapter", "merge_lora", "without_adapter"]
 
 _TARGETS = {
     "qkv": ("attention.query_key_value",),
@@ -24,9 +25,9 @@ _TARGETS = {
 def add_adapter(model: GLM, settings: AdapterSettings) -> None:
     """Freeze a model and put an adapter with fresh numbers on it, the only part that is trained.
 
-    Raises ConfigError where it has one already, or LoRA is wanted on quantised layers.
+    Raises ConfigError where it has one already.
     """
-    if any(is_adapter(name) for name, _ in model.named_parameters()):
+    if has_adapter(model):
         raise ConfigError("the model has an adapter already; merge it first, or begin with its base")
     model.requires_grad_(False)
     if not isinstance(settings, LoRASettings):
@@ -36,14 +37,18 @@ def add_adapter(model: GLM, settings: AdapterSettings) -> None:
         for target in settings.targets:
             for name in _TARGETS[target]:
                 linear = block.get_submodule(name)
-                if not isinstance(linear, nn.Linear):
-                    raise ConfigError("LoRA changes weights, those of the model are quantised; take the original one")
+                assert isinstance(linear, nn.Linear | QuantizedLinear)
                 block.set_submodule(name, LoRALinear(linear, settings))
 
 
 def is_adapter(name: str) -> bool:
     """Whether a parameter of this name belongs to an adapter."""
     return name.startswith("prefix.") or name.endswith((".lora_a", ".lora_b"))
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether there is one that is not merged: a prefix, or LoRA on quantised layers once it was loaded."""
+    return any(is_adapter(name) for name, _ in model.named_parameters())
 
 
 def load_adapter(model: GLM, found: Mapping[str, Tensor], source: str) -> None:
@@ -53,7 +58,10 @@ def load_adapter(model: GLM, found: Mapping[str, Tensor], source: str) -> None:
 
 
 def merge_lora(model: GLM) -> None:
-    """Put the updates of LoRA into the weights: the same model, within rounding, and as fast as its base."""
+    """Put the updates of LoRA into the weights: the same model, within rounding, and as fast as its base.
+
+    On quantised layers they stay beside them.
+    """
     for name, module in list(model.named_modules()):
         if isinstance(module, LoRALinear):
             model.set_submodule(name, module.merged())

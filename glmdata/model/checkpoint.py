@@ -15,7 +15,7 @@ import torch
 
 from glmdata.errors import ConfigError, InputError
 from glmdata.model.adapter_settings import read_adapter
-from glmdata.model.adapters import add_adapter, load_adapter, merge_lora
+from glmdata.model.adapters import add_adapter, has_adapter, load_adapter, merge_lora
 from glmdata.model.config import GLMConfig
 from glmdata.model.glm import GLM
 from glmdata.model.quantize import quantize_model, quantized_bits
@@ -63,8 +63,9 @@ def write_checkpoint(model: GLM, folder: Path, tokenizer: Tokenizer | None = Non
     """The same files into a folder that is there; for those who put more beside them inside a `whole_folder`."""
     from safetensors.torch import save_file
 
-    if model.prefix is not None:
-        raise ConfigError("a prefix is no part of a model's weights; keep the checkpoint of the run that trained it")
+    if has_adapter(model):
+        what = "LoRA on quantised weights" if model.prefix is None else "a prefix"
+        raise ConfigError(f"{what} is no part of a model's weights; keep the checkpoint of the run that trained it")
     if tokenizer is not None:
         model.config.check_tokenizer(tokenizer.vocabulary_size)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -93,7 +94,7 @@ def load_pretrained(
     dtype: torch.dtype | None = None,
     base: str | Path | None = None,
 ) -> Checkpoint:
-    """Read a checkpoint. One of an adapter is read with its base; LoRA is merged into that.
+    """Read a checkpoint. One of an adapter is read with its base; LoRA is merged into that, if it is not quantised.
 
     Args:
         folder: what `save_pretrained` or a run wrote.
@@ -153,7 +154,7 @@ def _weights(folder: Path) -> Path:
     """The file of a checkpoint's weights or adapter. Raises InputError where there is none."""
     name = ADAPTER if "adapter" in read_config_json(folder) else WEIGHTS
     if not (folder / name).is_file():
-        raise InputError(f"{folder}: no {name}; give the folder of a checkpoint")
+        raise InputError(f"{folder}: no {name}; give the folder of a checkpoint or a run")
     return folder / name
 
 
@@ -163,7 +164,7 @@ def read_config_json(folder: str | Path) -> dict[str, Any]:
     try:
         found: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint (RUN/checkpoints/step-...)") from None
+        raise InputError(f"{folder}: no {CONFIG}; give the folder of a checkpoint or a run") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:

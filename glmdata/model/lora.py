@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glmdata.model.adapter_settings import LoRASettings
+from glmdata.model.quantize import QuantizedLinear
 
 __all__ = ["LoRALinear"]
 
@@ -14,8 +15,8 @@ __all__ = ["LoRALinear"]
 class LoRALinear(nn.Module):
     """W x + b + alpha / rank B A x. A is Gaussian and B zero at first, so that the layer begins as it was."""
 
-    def __init__(self, base: nn.Linear, settings: LoRASettings) -> None:
-        """Take over a layer; A and B are float32, where it is."""
+    def __init__(self, base: nn.Linear | QuantizedLinear, settings: LoRASettings) -> None:
+        """Take over a layer, quantised or not; A and B are float32, where it is."""
         super().__init__()
         self.base = base
         self.scale = settings.alpha / settings.rank
@@ -36,7 +37,12 @@ class LoRALinear(nn.Module):
         return found + functional.linear(functional.linear(seen, self.lora_a), self.lora_b) * self.scale
 
     @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """The layer that was taken over, the update in its weight."""
+    def merged(self) -> nn.Module:
+        """The layer that was taken over, the update in its weight; integers cannot take it, that layer stays as it is.
+
+        Rounded to them, the update, which is smaller than their steps, would be lost.
+        """
+        if isinstance(self.base, QuantizedLinear):
+            return self
         self.base.weight += (self.lora_b @ self.lora_a * self.scale).to(self.base.weight.dtype)
         return self.base

@@ -18,9 +18,14 @@ TRIM_UNIT = 32
 """Few lengths, so that a compiled model is compiled for few; padding of 16 columns on average."""
 
 
-def token_losses(logits: Tensor, target_ids: Tensor) -> Tensor:
-    """Cross entropy of each place in float32: logits [..., V], target_ids [...] -> [...]."""
-    flat = functional.cross_entropy(logits.flatten(0, -2).float(), target_ids.flatten(), reduction="none")
+def token_losses(logits: Tensor, target_ids: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of each place in float32: logits [..., V], target_ids [...] -> [...].
+
+    With `label_smoothing` e it is 1 - e of that, and e of the mean of -log p over all ids, as in the original.
+    """
+    flat = functional.cross_entropy(
+        logits.flatten(0, -2).float(), target_ids.flatten(), reduction="none", label_smoothing=label_smoothing
+    )
     return flat.view(target_ids.shape)
 
 

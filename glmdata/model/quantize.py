@@ -70,6 +70,7 @@ class QuantizedLinear(nn.Module):
         """
         super().__init__()
         self.bits = bits
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         if linear.weight.is_meta:
             rows, columns = linear.weight.shape
             integers = torch.empty((rows, columns * bits // 8), dtype=torch.int8, device="meta")

@@ -57,8 +57,6 @@ def save_checkpoint(
     folder = run / "checkpoints" / f"step-{step:08d}"
     with storage_errors("writing a checkpoint"):
         folder.parent.mkdir(exist_ok=True)
-        if folder.exists():  # of a run that ended behind it, with a state that could not be used
-            shutil.rmtree(folder)
     with whole_folder(folder) as beside:
         for name, tensors in parts.items():
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, beside / f"{name}.safetensors")

@@ -1,4 +1,4 @@
-"""The loss of a finished model on rows of a build."""
+"""A finished model on rows of a build: its loss, and what their task says besides."""
 
 import math
 import os
@@ -9,16 +9,21 @@ import torch
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model.checkpoint import Checkpoint
 from glmdata.streaming import ShardStream
+from glmdata.training.cloze import Cloze, answers_of
+from glmdata.training.finetune_settings import ClozeSettings
 from glmdata.training.language_modelling import LanguageModelling
-from glmdata.training.run import gmask_of
+from glmdata.training.run import gmask_of, task_name
+from glmdata.training.task import Task
 
-__all__ = ["evaluate", "evaluation_rows"]
+__all__ = ["evaluate", "evaluate_task", "evaluation_rows"]
 
 
 def evaluation_rows(
     checkpoint: Checkpoint, shards: str | os.PathLike[str], *, holdout: int = 0, batch_size: int = 8
 ) -> ShardStream:
     """The rows of a build once, in order: all, or the last `holdout` of them, as `glmdata train --holdout` keeps them.
+
+    Rows of cloze questions come with their choices.
 
     Raises:
         ConfigError: their ids, lengths or tokenizer are not the model's, or there are fewer rows.
@@ -31,24 +36,43 @@ def evaluation_rows(
         raise ConfigError(f"{stream.shards.folder} has another tokenizer than the checkpoint; build it with the same")
     if holdout > rows:
         raise ConfigError(f"{stream.shards.folder} has {rows} rows, {holdout} were asked for; give a lower number")
-    if not holdout:
+    first, choices = rows - holdout if holdout else 0, task_name(stream.shards) == "cloze"
+    if not (first or choices):
         return stream
-    return ShardStream(shards, batch_size, shuffle=False, epochs=1, rows=(rows - holdout, rows))
+    return ShardStream(shards, batch_size, shuffle=False, epochs=1, rows=(first, rows), choices=choices)
 
 
 def evaluate(checkpoint: Checkpoint, stream: ShardStream) -> dict[str, Any]:
-    """What a run says of an evaluation (losses of all, by objective, by language) and `perplexity`, of all.
+    """Losses of all target tokens, by objective and by language, and `perplexity`, of all.
 
     Raises TrainingError where no row has a target.
     """
     model, shards = checkpoint.model, stream.shards
     device = model.word_embeddings.weight.device
     task = LanguageModelling(shards.manifest.languages, device, gmask_of(model.config, shards))
-    sums = task.sums()
-    with torch.no_grad():
-        for batch in stream:
-            task.losses(model, {name: tensor.to(device) for name, tensor in batch.items()}, sums)
-    found = sums.means()
-    if not found["target_tokens"]:
-        raise TrainingError(f"{shards.folder} has no target tokens in these rows; give others")
+    found = _summed(checkpoint, stream, task)
     return {**found, "perplexity": math.exp(found["loss"])}
+
+
+def evaluate_task(checkpoint: Checkpoint, stream: ShardStream) -> dict[str, Any]:
+    """What a finetuning run says of an evaluation: of cloze questions accuracy and more, else as `evaluate`.
+
+    Choices are weighed as by default, without a length penalty. Raises as `evaluate`.
+    """
+    model, shards = checkpoint.model, stream.shards
+    if task_name(shards) != "cloze":
+        return evaluate(checkpoint, stream)
+    device = model.word_embeddings.weight.device
+    task = Cloze([answers_of(shards)], ClozeSettings(), device, gmask_of(model.config, shards))
+    return _summed(checkpoint, stream, task)
+
+
+@torch.no_grad()
+def _summed(checkpoint: Checkpoint, stream: ShardStream, task: Task[Any]) -> dict[str, Any]:
+    sums, device = task.sums(), checkpoint.model.word_embeddings.weight.device
+    for batch in stream:
+        task.losses(checkpoint.model, {name: tensor.to(device) for name, tensor in batch.items()}, sums)
+    found: dict[str, Any] = sums.means()
+    if not found["target_tokens"]:
+        raise TrainingError(f"{stream.shards.folder} has no target tokens in these rows; give others")
+    return found

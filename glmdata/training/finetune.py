@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from glmdata.errors import ConfigError, InputError
 from glmdata.shards.reader import Shards
 from glmdata.training.finetune_settings import FinetuneSettings
-from glmdata.training.run import Prepared, Report, RunOptions, gmask_of, run
+from glmdata.training.run import Prepared, Report, RunOptions, gmask_of, run, task_name
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,8 @@ class FinetuneOptions(RunOptions):
     checkpoint: Path
     """Folder of a checkpoint, or of a run, whose newest one is taken."""
     settings: FinetuneSettings
+    base: Path | None = None
+    """Where the model lies that `checkpoint` is an adapter of, if it was moved."""
 
 
 def steps_of(options: FinetuneOptions, workers: int) -> int:
@@ -53,7 +55,8 @@ def finetune(options: FinetuneOptions, report: Report | None = None) -> dict[str
 
         settings = options.settings.model_copy(update={"steps": steps_of(options, world.size)})
         folder = newest_checkpoint(options.checkpoint)
-        found = load_pretrained(folder, device="cpu")
+        base = None if options.base is None else newest_checkpoint(options.base)
+        found = load_pretrained(folder, device="cpu", base=base)
         _require_fit(found, folder, shards, settings)
         config = config_json(found.model.config, quantized_bits(found.model)) | {"base": base_json(folder)}
         if settings.adapter_settings is not None:
@@ -66,6 +69,7 @@ def finetune(options: FinetuneOptions, report: Report | None = None) -> dict[str
 
 def _require_fit(found: "Checkpoint", folder: Path, shards: Shards, settings: FinetuneSettings) -> None:
     """Raises ConfigError, InputError where the model, the rows and what is to be trained do not go together."""
+    from glmdata.model.adapters import has_adapter
     from glmdata.model.quantize import quantized_bits
 
     if found.tokenizer is None:
@@ -76,12 +80,13 @@ def _require_fit(found: "Checkpoint", folder: Path, shards: Shards, settings: Fi
             f"build it with --tokenizer {folder / 'tokenizer.model'}"
         )
     found.model.config.check_rows(shards.manifest.tokenizer.vocabulary_size, shards.manifest.sequence_length)
-    if found.model.prefix is not None:
-        raise ConfigError(f"{folder}: a model with a prefix is not tuned further; give the checkpoint that it is for")
-    if quantized_bits(found.model) and settings.adapter != "prefix":
+    if has_adapter(found.model):
+        what = "LoRA on quantised weights" if found.model.prefix is None else "a prefix"
+        raise ConfigError(f"{folder}: a model with {what} is not tuned further; give the checkpoint that it is for")
+    if quantized_bits(found.model) and settings.adapter == "none":
         raise ConfigError(
             f"{folder}: int{quantized_bits(found.model)} weights cannot be trained; "
-            "give the model before quantisation, or --adapter prefix, which leaves them alone"
+            "give the model before quantisation, or --adapter lora or prefix, which leave them alone"
         )
 
 
@@ -114,18 +119,18 @@ def _task(options: FinetuneOptions, shards: Shards, model: "GLM", device: "torch
 
     gmask_id = gmask_of(model.config, shards)
     builds = [shards, *([Shards(options.evaluation)] if options.evaluation else [])]
-    tasks = {_task_name(build) for build in builds}
+    tasks = {task_name(build) for build in builds}
     if len(tasks) > 1:
-        mine, other = (f"{build.folder} is for {_task_name(build)}" for build in builds)
+        mine, other = (f"{build.folder} is for {task_name(build)}" for build in builds)
         raise ConfigError(f"{mine}, {other}; evaluate on a build of the same recipe")
+    smoothing = options.settings.label_smoothing
+    if smoothing and tasks & {"cloze", "preference"}:
+        raise ConfigError(
+            f"label_smoothing={smoothing:g} is of the tokens of answers, {shards.folder} is for {tasks.pop()}; "
+            "leave it out (pairs have preference.label_smoothing)"
+        )
     if tasks == {"cloze"}:
         return Cloze([answers_of(build) for build in builds], options.settings.cloze, device, gmask_id)
     if tasks == {"preference"}:
         return Preference(model, options.settings.preference, device, gmask_id)
-    return LanguageModelling(shards.manifest.languages, device, gmask_id)
-
-
-def _task_name(shards: Shards) -> str:
-    """`none` is pre-training."""
-    settings = shards.manifest.recipe.get("finetune")
-    return str(settings.get("task", "none")) if isinstance(settings, dict) else "none"
+    return LanguageModelling(shards.manifest.languages, device, gmask_id, label_smoothing=smoothing)

@@ -71,6 +71,8 @@ class FinetuneSettings(TrainSettings):
     """Not on biases and layer norms. If not given 0.1, with adapters 0."""
     beta2: float = Field(0.999, ge=0, lt=1)
     """Adam's decay of the variance."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of each target of sft and seq2seq rows that all ids have together; 0.1 in GLM's seq2seq runs."""
     lora: LoRASettings = LoRASettings()
     prefix: PrefixSettings = PrefixSettings()
     cloze: ClozeSettings = ClozeSettings()
@@ -81,7 +83,8 @@ class FinetuneSettings(TrainSettings):
     def _by_adapter(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**_BY_ADAPTER.get(given.get("adapter", "none"), {}), **given}
+        adapter = given.get("adapter", "none")
+        return {**(_BY_ADAPTER.get(adapter, {}) if isinstance(adapter, str) else {}), **given}
 
     @property
     def adapter_settings(self) -> AdapterSettings | None:

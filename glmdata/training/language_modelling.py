@@ -17,9 +17,17 @@ class LanguageModelling:
 
     choices = False
 
-    def __init__(self, languages: Sequence[str], device: torch.device, gmask_id: int | None = None) -> None:
-        """`languages` are the build's; `gmask_id` as of `loss.model_inputs`."""
+    def __init__(
+        self,
+        languages: Sequence[str],
+        device: torch.device,
+        gmask_id: int | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """`languages` are the build's; `gmask_id` as of `loss.model_inputs`; labels are smoothed in training alone."""
         self.languages, self.device, self.gmask_id = languages, device, gmask_id
+        self.label_smoothing = label_smoothing
 
     def sums(self) -> LossSums:
         """Losses by objective and language."""
@@ -34,7 +42,8 @@ class LanguageModelling:
         batch = trimmed(batch)
         chosen = batch["loss_mask"] != 0
         inputs = model_inputs(batch, self.gmask_id)
-        losses = token_losses(model(**inputs, loss_mask=batch["loss_mask"]), batch["target_ids"][chosen])
+        logits = model(**inputs, loss_mask=batch["loss_mask"])
+        losses = token_losses(logits, batch["target_ids"][chosen], self.label_smoothing if model.training else 0.0)
         weights, rows = batch["loss_mask"][chosen], chosen.nonzero()[:, 0]
         sums.add(losses, weights, batch["objective"][rows], batch["language"][rows])
         return (losses * weights).sum()

@@ -39,7 +39,12 @@ def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[
 
 
 def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]) -> None:
-    """Put moments back. Raises ConfigError where they are not those of this model."""
+    """Put moments back; none where no step was made, as fp16 leaves out its first ones.
+
+    Raises ConfigError where they are not those of this model.
+    """
+    if not state:
+        return
     wanted = {f"{moment}/{name}" for name, p in model.named_parameters() if p.requires_grad for moment in _STATE}
     if state.keys() != wanted:
         raise ConfigError(f"the optimizer's state is not of this model: {_first(wanted ^ state.keys())} differs")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glmdata.model.adapters import is_adapter, without_adapter
+from glmdata.model.adapters import has_adapter, without_adapter
 from glmdata.streaming.steps import Batch
 from glmdata.training.choices import choice_log_probabilities, real_rows
 from glmdata.training.finetune_settings import PreferenceSettings
@@ -87,7 +87,7 @@ class Preference:
         """What has the adapter, or the frozen copy; none where no reference is asked for."""
         if settings.reference_free:
             return
-        if any(is_adapter(name) for name, _ in model.named_parameters()):
+        if has_adapter(model):
             self.model = model
         else:
             self.model = copy.deepcopy(model).requires_grad_(requires_grad=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from glmdata.training.distributed import World
     from glmdata.training.task import Task
 
-__all__ = ["Prepared", "Report", "RunOptions", "TrainOptions", "config_of", "gmask_of", "run", "train"]
+__all__ = ["Prepared", "Report", "RunOptions", "TrainOptions", "config_of", "gmask_of", "run", "task_name", "train"]
 
 VOCABULARY_UNIT = 64
 """Rows of the embedding are a multiple of this, which matrix products are made for."""
@@ -97,6 +97,12 @@ def train(options: TrainOptions, report: Report | None = None) -> dict[str, Any]
 def gmask_of(config: GLMConfig, shards: Shards) -> int | None:
     """The id of [gMASK] for models whose one row of positions depends on it; None for others."""
     return shards.manifest.tokenizer.special_tokens["gmask"] if config.positions == "rotary-1d" else None
+
+
+def task_name(shards: Shards) -> str:
+    """What a build's rows are for: `sft`, `seq2seq`, `cloze`, `preference`, or `none`, pre-training."""
+    settings = shards.manifest.recipe.get("finetune")
+    return str(settings.get("task", "none")) if isinstance(settings, dict) else "none"
 
 
 def run(

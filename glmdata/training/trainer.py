@@ -92,6 +92,8 @@ class Trainer:
         self.config, self.part = config, "adapter" if "adapter" in config else "model"
         self.stream, self.task, self.evaluation, self.report = stream, task, evaluation, report
         self.step = 0
+        self._rows = settings.batch_size * settings.accumulation * world.size
+        """Of a step, all ranks together."""
         self.plain = model
         model.activation_checkpointing = settings.activation_checkpointing
         found = checkpoints(run)
@@ -133,15 +135,15 @@ class Trainer:
                 microbatches = list(itertools.islice(batches, settings.accumulation))
                 waited = time.perf_counter() - started
                 line = self._update(microbatches)
+                seconds = time.perf_counter() - started  # an evaluation is no part of the step's
+                line["seconds"] = round(seconds, 6)
+                line["tokens_per_second"] = round(line["target_tokens"] / seconds, 1)
+                line["loader_wait"] = round(waited / seconds, 6)
                 last = self.step == settings.steps
                 if self.evaluation is not None and (
                     last or (settings.evaluate_every and self.step % settings.evaluate_every == 0)
                 ):
                     line["evaluation"] = self.evaluate()
-                seconds = time.perf_counter() - started
-                line["seconds"] = round(seconds, 6)
-                line["tokens_per_second"] = round(line["target_tokens"] / seconds, 1)
-                line["loader_wait"] = round(waited / seconds, 6)
                 if metrics is not None:
                     metrics.write(line)
                     if self.report is not None:
@@ -172,6 +174,7 @@ class Trainer:
         state = {
             "step": self.step,
             "settings": self.settings.model_dump(mode="json"),
+            "rows": self._rows,
             "stream": self.stream.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
@@ -205,6 +208,8 @@ class Trainer:
         sum_over(self.world, sums.sums)
         line = {"step": step, **sums.means(), "learning_rate": settings.schedule.at(step), "gradient_norm": norm}
         self._refuse_nan(line)
+        if not math.isfinite(norm):  # fp16: the scaler leaves this step out; JSON has no infinity
+            line["gradient_norm"] = None
         for group in self.optimizer.param_groups:
             group["lr"] = line["learning_rate"]
         self.scaler.step(self.optimizer)
@@ -278,10 +283,12 @@ class Trainer:
         )
 
     def _check(self, state: dict[str, Any], checkpoint: Path) -> None:
-        """Settings that decide the losses must be those of the checkpoint."""
+        """Settings that decide the losses must be those of the checkpoint; how ranks share a step's rows does not."""
         free = {
             "save_every", "keep", "evaluate_every", "compile", "activation_checkpointing", "parallel", "tensorboard"
         }  # fmt: skip
+        if state.get("rows") == self._rows:
+            free |= {"batch_size", "accumulation"}
         for name, mine, was in differences(self.settings.model_dump(mode="json"), state.get("settings", {})):
             if name not in free:
                 raise ConfigError(
