@@ -147,7 +147,10 @@ def cluster(nodes: int, **options: Any) -> Iterator[Any]:
         [str(root), str(root.parent), *filter(None, [kept["PYTHONPATH"]])]
     )  # for jobs of tests
     import ray.cluster_utils
+    from ray._common.utils import get_default_ray_temp_dir
 
+    # Ray's cluster for tests notes its address there, and fails where no Ray ever ran with the default.
+    Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
     made = ray.cluster_utils.Cluster()
     seen: set[psutil.Process] = set()
     one = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20, "include_dashboard": False, **options}

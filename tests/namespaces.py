@@ -1,0 +1,101 @@
+"""Ray nodes behind a link of their own: a network namespace and a pair of virtual devices, whose end here can be cut.
+
+Needs root and iproute2. Everything goes with the context: the processes in the namespace, the namespace, its link.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+
+from faults import wait_until
+
+__all__ = ["Namespace", "namespace"]
+
+RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+
+
+@dataclass(slots=True)
+class Namespace:
+    """One that is linked with this machine's network."""
+
+    name: str
+    link: str
+    """Our end."""
+    here: str
+    """Address of our end."""
+    there: str
+
+    def start_node(self, address: str) -> subprocess.Popen[bytes]:
+        """A Ray node with one processor in the namespace, joining the cluster at `address`."""
+        command = ["ip", "netns", "exec", self.name, sys.executable, "-c", RAY, "start", f"--address={address}"]
+        command += [f"--node-ip-address={self.there}", "--num-cpus=1", f"--memory={2 << 30}", "--block"]
+        command += [f"--object-store-memory={80 << 20}", "--disable-usage-stats"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def cut(self) -> None:
+        """Nothing comes through any more, and nobody is told so."""
+        _ip("link", "set", self.link, "down")
+
+    def heal(self) -> None:
+        """Undo `cut`."""
+        _ip("link", "set", self.link, "up")
+
+    def pids(self) -> list[int]:
+        """The processes in it."""
+        return [int(pid) for pid in _ip("netns", "pids", self.name).split()]
+
+
+@contextlib.contextmanager
+def namespace(number: int) -> Iterator[Namespace]:
+    """A linked namespace; `number` tells those of one process apart. Skips the test where there can be none."""
+    if not shutil.which("ip"):
+        pytest.skip("needs the command ip (iproute2)")
+    ours = f"glm{os.getpid()}n{number}"  # names of devices have 15 characters at most
+    subnet = f"198.18.{os.getpid() % 256}"  # addresses that are set aside for tests (RFC 2544)
+    made = Namespace(ours, ours, f"{subnet}.{4 * number + 1}", f"{subnet}.{4 * number + 2}")
+    try:
+        _ip("netns", "add", made.name)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"network namespaces are not permitted here: {error.stderr.strip()}")
+    try:
+        try:
+            _ip("link", "add", made.link, "type", "veth", "peer", "name", "there", "netns", made.name)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"virtual network devices are not permitted here: {error.stderr.strip()}")
+        _ip("address", "add", f"{made.here}/30", "dev", made.link)
+        _ip("link", "set", made.link, "up")
+        for command in (
+            ("address", "add", f"{made.there}/30", "dev", "there"),
+            ("link", "set", "there", "up"),
+            ("link", "set", "lo", "up"),
+        ):
+            _ip("-netns", made.name, *command)
+        yield made
+    finally:
+        _end(made.pids())
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _ip("link", "delete", made.link)
+        _ip("netns", "delete", made.name)
+
+
+def _end(pids: list[int]) -> None:
+    processes = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            processes.append(psutil.Process(pid))
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
