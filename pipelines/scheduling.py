@@ -27,6 +27,11 @@ POLL_S = 1.0
 LOSSES_UNTIL_ALONE = 2
 """The system's own killer leaves no word: a partition that lost two workers may have been too large for them."""
 MAX_PLACES_TOLD = 3
+LEAST_WEIGHT = 1 << 20
+"""Of a partition, where deadlines are reckoned: the seconds of smaller ones are those of a start, and as seconds a byte
+they would give the large ones of the stage years."""
+LEAST_RATE_S = 1e-7
+"""A byte, likewise: what small ones tell of the speed of large ones is not believed beyond 10 MB/s."""
 DEADLINE_VARIABLE = "GLMDATA_TASK_DEADLINE_S"
 
 
@@ -105,7 +110,8 @@ class Limits:
         """Seconds for attempt 0, 1, ... at a partition; `rates` are the stage's seconds a byte so far, ascending."""
         seconds = self.first_deadline_s
         if rates:
-            seconds = max(self.least_deadline_s, self.deadline_factor * statistics.median(rates) * weight)
+            rate = max(LEAST_RATE_S, statistics.median(rates))
+            seconds = max(self.least_deadline_s, self.deadline_factor * rate * max(LEAST_WEIGHT, weight))
         return float(seconds * 2**attempt)
 
 
@@ -154,7 +160,7 @@ class Schedule:
                 if attempt is not None and result is not None:
                     self._end_others(attempt.task)
                     attempt.task.done = True
-                    bisect.insort(self._rates, result.seconds / max(1, attempt.task.job.weight))
+                    bisect.insort(self._rates, result.seconds / max(LEAST_WEIGHT, attempt.task.job.weight))
                     yield attempt.task.index, result
             if self._executor.may_lose_calls:
                 self._double_late()

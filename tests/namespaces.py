@@ -1,6 +1,7 @@
 """Ray nodes behind a link of their own: a network namespace and a pair of virtual devices, whose end here can be cut.
 
-Needs root and iproute2. Everything goes with the context: the processes in the namespace, the namespace, its link.
+Needs root and iproute2. Everything goes with the context: the processes in the namespace, the namespace, its link. A namespace
+reaches all addresses of this machine.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from faults import wait_until
 
 __all__ = ["Namespace", "namespace"]
 
+FAR_END = "there"
 RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
 
 
@@ -41,12 +43,13 @@ class Namespace:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def cut(self) -> None:
-        """Nothing comes through any more, and nobody is told so."""
-        _ip("link", "set", self.link, "down")
+        """The cable is pulled at the far end."""
+        _ip("-netns", self.name, "link", "set", FAR_END, "down")
 
     def heal(self) -> None:
-        """Undo `cut`."""
-        _ip("link", "set", self.link, "up")
+        """Put it in again."""
+        _ip("-netns", self.name, "link", "set", FAR_END, "up")
+        _ip("-netns", self.name, "route", "add", "default", "via", self.here)
 
     def pids(self) -> list[int]:
         """The processes in it."""
@@ -67,15 +70,16 @@ def namespace(number: int) -> Iterator[Namespace]:
         pytest.skip(f"network namespaces are not permitted here: {error.stderr.strip()}")
     try:
         try:
-            _ip("link", "add", made.link, "type", "veth", "peer", "name", "there", "netns", made.name)
+            _ip("link", "add", made.link, "type", "veth", "peer", "name", FAR_END, "netns", made.name)
         except subprocess.CalledProcessError as error:
             pytest.skip(f"virtual network devices are not permitted here: {error.stderr.strip()}")
         _ip("address", "add", f"{made.here}/30", "dev", made.link)
         _ip("link", "set", made.link, "up")
         for command in (
-            ("address", "add", f"{made.there}/30", "dev", "there"),
-            ("link", "set", "there", "up"),
+            ("address", "add", f"{made.there}/30", "dev", FAR_END),
+            ("link", "set", FAR_END, "up"),
             ("link", "set", "lo", "up"),
+            ("route", "add", "default", "via", made.here),
         ):
             _ip("-netns", made.name, *command)
         yield made

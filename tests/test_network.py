@@ -4,6 +4,7 @@ The disk is shared and stays within its reach, so that what it was writing is wr
 """
 
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,6 @@ from test_build import Stops, contents, run
 
 from glmdata.pipelines.build import Built
 
-STAGE = "tokenize"
 SILENT_UNTIL_DEAD = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
@@ -37,21 +37,29 @@ def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     return run(corpus, tmp_path_factory.mktemp("built") / "out")
 
 
-class Cuts(Stops):
-    """Cuts a node off when a worker of it is in the middle of a partition. The worker is suspended until the stage is
-    over, so that it writes when its double has been taken; then the link may heal.
+@dataclass
+class Cut:
+    """A node whose link is cut when a worker of it is in the middle of a partition of a stage. The worker is suspended
+    until the stage is over, so that it writes when its double has been taken; then the link may heal.
     """
 
-    def __init__(self, far: Namespace, node: int, out: Path, *, heals: bool) -> None:
-        super().__init__()
-        self.far, self.node, self.folder, self.heals = far, node, out / ".build" / STAGE, heals
-        self.workers: list[psutil.Process] = []
-        self.late: set[Path] = set()
-        self.cutting = threading.Thread(target=self.cut)
+    far: Namespace
+    node: int
+    """Process id of its `ray start`."""
+    folder: Path
+    heals: bool
+    workers: list[psutil.Process] = field(default_factory=list)
+    late: set[Path] = field(default_factory=set)
+    """Files that appeared when the partition was committed already."""
+
+    def begin(self) -> None:
+        """In a thread, while the stage runs."""
+        self.thread = threading.Thread(target=self.cut)
+        self.thread.start()
 
     def cut(self) -> None:
         """Once a partition runs there."""
-        wait_until(self.suspend, 20)
+        wait_until(self.suspend, 30)
         self.far.cut()
 
     def suspend(self) -> bool:
@@ -61,16 +69,11 @@ class Cuts(Stops):
             worker.suspend()
         return bool(self.workers)
 
-    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
-        if stage == STAGE:
-            self.cutting.start()
-
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        if stage != STAGE:
-            return
-        self.cutting.join()
+    def end(self) -> None:
+        """The stage is over."""
+        self.thread.join()
         if self.heals:
-            assert wait_until(lambda: alive_nodes() == 1), "Ray did not take the node for dead"
+            assert wait_until(lambda: not is_alive(self.far.there)), "Ray did not take the node for dead"
         there = set(self.folder.iterdir())
         for worker in self.workers:
             worker.resume()
@@ -80,29 +83,45 @@ class Cuts(Stops):
             self.far.heal()
 
 
-def alive_nodes() -> int:
+class Cuts(Stops):
+    """A progress that cuts links, by the stage in which it is done."""
+
+    def __init__(self, cuts: dict[str, Cut]) -> None:
+        super().__init__()
+        self.cuts = cuts
+
+    def stage_started(self, stage: str, jobs: int, weight: int) -> None:
+        if stage in self.cuts:
+            self.cuts[stage].begin()
+
+    def stage_ended(self, stage: str, seconds: float) -> None:
+        if stage in self.cuts:
+            self.cuts[stage].end()
+
+
+def is_alive(address: str) -> bool:
+    """Whether Ray takes the node there to be."""
     import ray
 
-    return sum(node["Alive"] for node in ray.nodes())
+    return any(node["Alive"] for node in ray.nodes() if node["NodeManagerAddress"] == address)
 
 
-@pytest.mark.parametrize("heals", [False, True], ids=["for_ever", "until_it_is_taken_for_dead"])
-def test_a8_a_node_whose_link_is_cut_is_done_without(
-    heals: bool, corpus: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a8_links_cut_until_the_node_is_taken_for_dead_and_for_ever(
+    corpus: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in SILENT_UNTIL_DEAD.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("GLMDATA_TASK_DEADLINE_S", "2")
-    out = tmp_path / "out"
-    with namespace(heals) as far, cluster(1, node_ip_address=far.here) as nodes:
-        node = far.start_node(nodes.address)
-        assert wait_until(lambda: len(nodes.global_state.node_table()) == 2)
-        progress = Cuts(far, node.pid, out, heals=heals)
+    monkeypatch.setenv("GLMDATA_TASK_DEADLINE_S", "3")
+    out, cuts = tmp_path / "out", dict[str, Cut]()
+    with namespace(0) as first, namespace(1) as second, cluster(1, node_ip_address=first.here) as nodes:
+        for stage, far, heals in (("sign", first, True), ("tokenize", second, False)):
+            node = far.start_node(nodes.address).pid
+            cuts[stage] = Cut(far, node, out / ".build" / stage, heals)
+        assert wait_until(lambda: len(nodes.global_state.node_table()) == 3)
+        progress = Cuts(cuts)
         run(corpus, out, address=nodes.address, workers=None, progress=progress)
-        node.kill()
-        node.wait()
-    assert progress.workers
-    assert progress.late
+    for cut in cuts.values():
+        assert cut.late
     assert any("another worker tries beside it" in message for message in progress.messages)
     assert contents(out) == contents(built.folder)
     assert litter_of(out) == []
