@@ -19,6 +19,7 @@ import psutil
 from glmdata.pipelines.engine import Attempt
 
 __all__ = [
+    "RAY",
     "Hungry",
     "Running",
     "cluster",
@@ -31,6 +32,8 @@ __all__ = [
     "workers_of",
 ]
 
+RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+"""The command `ray`, for this very Python: `python -c RAY start ...`."""
 CONTRACT = {"manifest.json", "report.json", "report.html", "tokenizer.model"}
 FOLDERS = {"shards", "ledger", "quarantine", "signatures"}
 KEPT = {".build/lock", ".build/identity.json", ".build/corpus.json"}

@@ -11,17 +11,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 import pytest
 
-from faults import wait_until
+from faults import RAY
 
 __all__ = ["Namespace", "namespace"]
 
 FAR_END = "there"
-RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
 
 
 @dataclass(slots=True)

@@ -115,9 +115,10 @@ def test_a8_links_cut_until_the_node_is_taken_for_dead_and_for_ever(
     out, cuts = tmp_path / "out", dict[str, Cut]()
     with namespace(0) as first, namespace(1) as second, cluster(1, node_ip_address=first.here) as nodes:
         for stage, far, heals in (("sign", first, True), ("tokenize", second, False)):
+            before = len(nodes.global_state.node_table())
             node = far.start_node(nodes.address).pid
+            assert wait_until(lambda before=before: len(nodes.global_state.node_table()) > before)
             cuts[stage] = Cut(far, node, out / ".build" / stage, heals)
-        assert wait_until(lambda: len(nodes.global_state.node_table()) == 3)
         progress = Cuts(cuts)
         run(corpus, out, address=nodes.address, workers=None, progress=progress)
     for cut in cuts.values():
