@@ -1,7 +1,7 @@
 """Ray nodes behind a link of their own: a network namespace and a pair of virtual devices, whose end here can be cut.
 
-Needs root and iproute2. Everything goes with the context: the processes in the namespace, the namespace, its link. A namespace
-reaches all addresses of this machine.
+Needs root and iproute2. Everything goes with the context: the processes in the namespace, the namespace, its link. A
+namespace reaches all addresses of this machine.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
-
 from faults import RAY
 
 __all__ = ["Namespace", "namespace"]

@@ -72,7 +72,8 @@ def test_the_slurm_script_is_a_script() -> None:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("aiohttp_cors") is None, reason="ray job submit needs ray[default], which is installed by hand"
+    importlib.util.find_spec("aiohttp_cors") is None,
+    reason="ray job submit needs ray[default], which is installed by hand",
 )
 def test_a_job_that_is_submitted_builds_on_the_cluster_it_was_submitted_to(tmp_path: Path) -> None:
     corpus, out = tmp_path / "corpus", tmp_path / "out"
@@ -85,8 +86,12 @@ def test_a_job_that_is_submitted_builds_on_the_cluster_it_was_submitted_to(tmp_p
         submitted = subprocess.run([*submit, *build], capture_output=True, text=True, check=False, timeout=240)
         assert submitted.returncode == 0, submitted.stdout + submitted.stderr
         assert f"Ray at {nodes.address}" in submitted.stdout
-        refused = subprocess.run([*submit, *build, "--seed", "5"], capture_output=True, text=True, check=False, timeout=240)
-        assert refused.returncode == 1
-        assert "holds a build of something else" in refused.stdout
+        refused = subprocess.run(
+            [*submit, *build, "--seed", "5"], capture_output=True, text=True, check=False, timeout=240
+        )
+        assert once.returncode == 0, once.stdout + once.stderr
+        assert f"Ray at {nodes.address}" in once.stdout
+        assert again.returncode == 1
+        assert "holds a build of something else" in again.stdout
     assert contents(out) == contents(run(corpus, tmp_path / "quiet").folder)
     assert litter_of(out) == []
