@@ -87,8 +87,8 @@ class RayExecutor:
         """Start a call as a task with one CPU.
 
         Ray asks nodes for workers by kind of task, not task by task, and waits for an answer; one asked of a node that
-        is cut off keeps later tasks of its kind waiting. After a task was given up the next ones are of another kind: they
-        differ by a byte of memory.
+        is cut off keeps later tasks of its kind waiting. After a task was given up the next ones are of another kind:
+        they differ by a byte of memory.
         """
         return self._task.options(memory=max(1, memory_bytes - self._given_up)).remote(call)
 

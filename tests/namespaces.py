@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 import pytest
@@ -31,13 +31,16 @@ class Namespace:
     here: str
     """Address of our end."""
     there: str
+    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start_node(self, address: str) -> subprocess.Popen[bytes]:
-        """A Ray node with one processor in the namespace, joining the cluster at `address`."""
+    def start_node(self, address: str) -> int:
+        """Start a Ray node with one processor in the namespace, for the cluster at `address`; its process id."""
         command = ["ip", "netns", "exec", self.name, sys.executable, "-c", RAY, "start", f"--address={address}"]
         command += [f"--node-ip-address={self.there}", "--num-cpus=1", f"--memory={2 << 30}", "--block"]
         command += [f"--object-store-memory={80 << 20}", "--disable-usage-stats"]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        quiet = subprocess.DEVNULL
+        self.nodes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True))
+        return self.nodes[-1].pid
 
     def cut(self) -> None:
         """The cable is pulled at the far end."""
@@ -82,6 +85,8 @@ def namespace(number: int) -> Iterator[Namespace]:
         yield made
     finally:
         _end(made.pids())
+        for node in made.nodes:
+            node.wait(10)
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip("link", "delete", made.link)
         _ip("netns", "delete", made.name)

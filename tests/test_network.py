@@ -3,6 +3,7 @@
 The disk is shared and stays within its reach, so that what it was writing is written late.
 """
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ SILENT_UNTIL_DEAD = {
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder, 120)
+    write_corpus(folder, 400)  # some 20 partitions: each node is in the middle of one now and then
     return folder
 
 
@@ -64,9 +65,10 @@ class Cut:
 
     def suspend(self) -> bool:
         """Whether a worker of the node ran a partition, which is suspended."""
-        self.workers = workers_of([self.node])
-        for worker in self.workers:
-            worker.suspend()
+        for worker in workers_of([self.node]):
+            with contextlib.suppress(psutil.Error):
+                worker.suspend()
+                self.workers.append(worker)
         return bool(self.workers)
 
     def end(self) -> None:
@@ -116,7 +118,7 @@ def test_a8_links_cut_until_the_node_is_taken_for_dead_and_for_ever(
     with namespace(0) as first, namespace(1) as second, cluster(1, node_ip_address=first.here) as nodes:
         for stage, far, heals in (("sign", first, True), ("tokenize", second, False)):
             before = len(nodes.global_state.node_table())
-            node = far.start_node(nodes.address).pid
+            node = far.start_node(nodes.address)
             assert wait_until(lambda before=before: len(nodes.global_state.node_table()) > before)
             cuts[stage] = Cut(far, node, out / ".build" / stage, heals)
         progress = Cuts(cuts)
