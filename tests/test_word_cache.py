@@ -13,6 +13,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glmdata.errors import InputError
 from glmdata.tokenization import Tokenizer, chunk_table, word_cache
 from glmdata.tokenization.model_file import BYTE, CONTROL, read_model
 from glmdata.tokenization.piece_table import build_piece_table
@@ -203,6 +204,64 @@ def test_a_model_file_is_read_as_sentencepiece_reads_it(model: tuple[str, bytes]
     assert (parts.kinds == BYTE).tolist() == [processor.is_byte(place) for place in places]
     assert parts.identity == (name not in {"nfkc", "everything usual"})
     assert parts.byte_fallback == MODELS[name].get("byte_fallback", False)
+
+
+def piece(*fields: bytes) -> bytes:
+    """A piece of a ModelProto, its text "xyq" and then these fields."""
+    content = b"\x0a\x03xyq" + b"".join(fields)
+    return b"\x0a" + bytes([len(content)]) + content
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [b"\x10\x80\x80\x80\x80\x20"],  # the score as a varint, 2^33: as many bytes were asked for once
+        [b"\x12\x03abc"],
+        [b"\x15\x00\x00\x80\xbf", b"\x10\x05"],
+        [b"\x15\x00\x00\x80\xbf", b"\x15\x00\x00\x00\xc0"],
+        [b"\x18\x03"],
+        [b"\x18\x07"],
+        [b"\x18\x00"],
+        [b"\x18\x03", b"\x18\x63"],
+        [b"\x1a\x01\x03"],
+        [b"\x1d\x03\x00\x00\x00"],
+        [b"\x19\x03\x00\x00\x00\x00\x00\x00\x00"],
+        [b"\x08\x05"],
+        [b"\xf8\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"],
+    ],
+)
+def test_c13_odd_fields_of_a_piece_are_read_as_sentencepiece_reads_them(fields: list[bytes]) -> None:
+    """A field of another wire type, or with a value its enumeration has not, is unknown to protocol buffers."""
+    data = trained(**MODELS["ours"]) + piece(*fields)
+    parts, processor = read_model(data), plain(data)
+    last = processor.get_piece_size() - 1
+    assert len(parts.pieces) == last + 1
+    assert parts.pieces[last].decode() == processor.id_to_piece(last) == "xyq"
+    assert parts.scores[last] == processor.get_score(last)
+    assert (parts.kinds[last] == CONTROL) == processor.is_control(last)
+    assert [ids.tolist() for ids in Tokenizer(data).encode(["xyq xyq"])] == [processor.encode("xyq xyq")]
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        (b"\x15\x00\x00\xc0\x7f", "or a damaged one"),  # a score that is no number
+        (b"\x15\x00\x00\x80\xff", "or a damaged one"),  # minus infinity
+        (b"\x23\x24", "a damaged SentencePiece model: wire type 3"),  # a group, which protocol buffers skip
+    ],
+)
+def test_c13_a_model_that_means_nothing_is_refused(field: bytes, told: str) -> None:
+    data = trained(**MODELS["ours"]) + piece(field)
+    with pytest.raises(InputError, match=rf"a\.model: .*{told}"):
+        Tokenizer(data, "a.model")
+
+
+@pytest.mark.parametrize("cut", [b"\x0a", b"\x0a\x05\x0a", b"\x0a\x09\x0a\x02ab", b"\x12\xff", b"\x80"])
+def test_c13_a_model_that_ends_in_a_field_is_refused(cut: bytes) -> None:
+    """SentencePiece refuses it too, before ours has a look."""
+    with pytest.raises(ValueError, match="in the middle of a field"):
+        read_model(trained(**MODELS["ours"]) + cut)
 
 
 def test_sizes_of_pieces_are_those_of_their_text(model: tuple[str, bytes]) -> None:

@@ -30,6 +30,14 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """Kinds of pieces, `SentencePiece.Type`."""
 UNIGRAM, BPE = 1, 2
 """`TrainerSpec.model_type`."""
+_KINDS, _MODEL_TYPES = range(1, 7), range(1, 5)
+
+# Tags: field number << 3 | wire type, which is 0 for a varint, 2 for bytes with their length, 5 for four bytes.
+_PIECE, _TRAINER, _NORMALIZER = 10, 18, 26
+_PIECE_TEXT, _PIECE_SCORE, _PIECE_KIND = 10, 21, 24
+_CHARSMAP = 18
+_WIDTHS = {1: 8, 5: 4}
+"""Bytes of a value, by wire type. The types 3 and 4, groups, no model has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,18 @@ class ModelFile:
 
 
 def read_model(model: bytes) -> ModelFile:
-    """Read a serialised ModelProto that SentencePiece has loaded; defaults are those of the .proto file."""
+    """Read a serialised ModelProto that SentencePiece has loaded; defaults are those of the .proto file.
+
+    As in protocol buffers, a field of another wire type and a value outside of its enumeration count as absent.
+    Raises ValueError where the bytes are no protocol buffer, or have groups.
+    """
+    try:
+        return _read(model)
+    except IndexError:
+        raise ValueError("it ends in the middle of a field") from None
+
+
+def _read(model: bytes) -> ModelFile:
     pieces: list[bytes] = []
     scores: list[bytes] = []
     kinds = bytearray()
@@ -60,29 +79,42 @@ def read_model(model: bytes) -> ModelFile:
         # A normal piece as SentencePiece writes it, {1: text, 2: score}, is read in place: there are tens of thousands.
         size, length = model[at + 1], model[at + 3] if at + 3 < len(model) else 0
         end = at + 4 + length
-        if model[at] == 10 and size == length + 7 < 128 and model[at + 2] == 10 and model[end] == 21:
+        if (
+            model[at] == _PIECE
+            and size == length + 7 < 128
+            and model[at + 2] == _PIECE_TEXT
+            and model[end] == _PIECE_SCORE
+        ):
             pieces.append(model[at + 4 : end])
             scores.append(model[end + 1 : end + 5])
             kinds.append(NORMAL)
             at = end + 5
             continue
-        field, value, at = _field(model, at)
-        if field == 1 and isinstance(value, bytes):
-            parts = dict(_fields(value))
-            pieces.append(bytes(parts.get(1, b"")))
-            scores.append(bytes(parts.get(2, bytes(4))))
-            kinds.append(int(parts.get(3, NORMAL)))
-        elif field in (2, 3) and isinstance(value, bytes):
+        tag, value, at = _field(model, at)
+        if tag == _PIECE and isinstance(value, bytes):
+            text, score, kind = b"", bytes(4), NORMAL
             for part, content in _fields(value):
                 if isinstance(content, int):
-                    settings[field, part] = content
-                elif (field, part) == (3, 2):
+                    kind = content if part == _PIECE_KIND and content in _KINDS else kind
+                elif part == _PIECE_TEXT:
+                    text = content
+                elif part == _PIECE_SCORE:
+                    score = content
+            pieces.append(text)
+            scores.append(score)
+            kinds.append(kind)
+        elif tag in (_TRAINER, _NORMALIZER) and isinstance(value, bytes):
+            for part, content in _fields(value):
+                if isinstance(content, int):
+                    settings[tag >> 3, part >> 3] = content
+                elif (tag, part) == (_NORMALIZER, _CHARSMAP):
                     charsmap = content
+    model_type = settings.get((2, 3), UNIGRAM)
     return ModelFile(
         pieces=pieces,
         scores=np.frombuffer(b"".join(scores), "<f4").astype(np.float32),
         kinds=np.frombuffer(bytes(kinds), np.uint8),
-        model_type=settings.get((2, 3), UNIGRAM),
+        model_type=model_type if model_type in _MODEL_TYPES else UNIGRAM,
         treat_whitespace_as_suffix=bool(settings.get((2, 24), 0)),
         byte_fallback=bool(settings.get((2, 35), 0)),
         identity=not charsmap,
@@ -110,13 +142,13 @@ def without_seed_file(model: bytes) -> bytes:
     at = 0
     while at < len(model):
         start = at
-        field, value, at = _field(model, at)
-        if field == 2 and isinstance(value, bytes):
+        tag, value, at = _field(model, at)
+        if tag == _TRAINER and isinstance(value, bytes):
             kept, inner = b"", 0
             while inner < len(value):
                 begin = inner
                 part, _, inner = _field(value, inner)
-                kept += value[begin:inner] if part != 54 else b""
+                kept += value[begin:inner] if part >> 3 != 54 else b""
             parts += [b"\x12", _as_varint(len(kept)), kept]
         else:
             parts.append(model[start:at])
@@ -124,25 +156,29 @@ def without_seed_file(model: bytes) -> bytes:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) of a message."""
+    """(tag, value) of a message."""
     at = 0
     while at < len(data):
-        field, value, at = _field(data, at)
-        yield field, value
+        tag, value, at = _field(data, at)
+        yield tag, value
 
 
 def _field(data: bytes, at: int) -> tuple[int, int | bytes, int]:
-    """(field number, value, end) of the field at `at`: an int for a varint, bytes for all else."""
+    """(tag, value, end) of the field at `at`: an int for a varint, bytes for all else."""
     tag, at = _varint(data, at)
     wire = tag & 7
     if wire == 0:
         value, at = _varint(data, at)
-        return tag >> 3, value, at
+        return tag, value, at
     if wire == 2:
         length, at = _varint(data, at)
+    elif wire in _WIDTHS:
+        length = _WIDTHS[wire]
     else:
-        length = 4 if wire == 5 else 8
-    return tag >> 3, data[at : at + length], at + length
+        raise ValueError(f"wire type {wire} at byte {at}")
+    if at + length > len(data):
+        raise IndexError(at)
+    return tag, data[at : at + length], at + length
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -53,7 +53,10 @@ class Tokenizer:
             raise InputError(f"{source}: a SentencePiece model without pieces")
         self.special = SpecialTokens.above(self.num_pieces)
         self.vocabulary_size = self.num_pieces + NUM_SPECIAL
-        self._file = read_model(model)
+        try:
+            self._file = read_model(model)
+        except ValueError as error:
+            raise InputError(f"{source}: a damaged SentencePiece model: {error}") from None
         self.piece_bytes, self.piece_leads = _piece_sizes(self._file, self.vocabulary_size)
         # With a dummy prefix the first piece of a text begins with a space that the text does not have.
         self.prefix_bytes = 1 if self._adds_prefix() else 0
