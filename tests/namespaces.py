@@ -86,7 +86,8 @@ def namespace(number: int) -> Iterator[Namespace]:
     finally:
         _end(made.pids())
         for node in made.nodes:
-            node.wait(10)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.wait(10)
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip("link", "delete", made.link)
         _ip("netns", "delete", made.name)
