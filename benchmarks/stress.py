@@ -5,17 +5,19 @@
 Each trial is a build of a small made-up corpus on a Ray cluster of three nodes on this machine, hurt two or three times
 at random: the driver (SIGKILL, SIGTERM, SIGINT; then the same command again), a worker, or a whole node with its raylet
 (another is added). Asked of each: the quiet build's bytes, every record in the ledger, no file left over, no committed
-partition done again. Then what a resume costs after a kill at half of a build, in process.
+partition done again. Then what a resume costs after a kill at half of a build, by the size of the corpus.
 Needs psutil; Linux. Only processes that it started are killed.
 """
 
 import argparse
 import contextlib
 import hashlib
+import os
 import random
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +26,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -148,31 +151,77 @@ def records_in(out: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in (out / "ledger").glob("*.parquet"))
 
 
-def resume_cost(corpus: Path, folder: Path, runs: int) -> None:
-    """Seconds after a kill at half of a build's time, beside a whole one; the tokenizer is given, since its training is
-    one piece of work.
+def resume_costs(corpora: dict[str, Path], folder: Path, address: str, runs: int) -> None:
+    """What a build costs that is killed at half and resumed, by size of the corpus, with a tokenizer given and trained.
+
+    Half is of the processor seconds of a whole build, and so is the cost: they are the same on an idle and on a busy
+    machine, where a build of equal work takes now one time and now twice that. Seconds are told beside it.
     """
-    whole, rest = [], []
-    start_build(corpus, folder / "first", "--workers", 2).end(LIMIT_S)
-    given = ("--workers", 2, "--tokenizer", folder / "first" / "tokenizer.model")
-    for run in range(runs):
-        started = time.monotonic()
-        start_build(corpus, folder / f"whole-{run}", *given).end(LIMIT_S)
-        whole.append(time.monotonic() - started)
-        running = start_build(corpus, folder / f"half-{run}", *given)
-        with contextlib.suppress(Exception):
-            running.process.wait(0.5 * whole[-1])
-        running.kill()
-        ended = (folder / f"half-{run}" / "manifest.json").exists()
-        started = time.monotonic()
-        code, errors = start_build(corpus, folder / f"half-{run}", *given).end(LIMIT_S)
-        rest.append(time.monotonic() - started)
-        if code or ended:
-            print(
-                f"run {run}: " + (errors if code else "the build had ended before it was killed; the machine is uneven")
-            )
-    a, b = statistics.median(whole), statistics.median(rest)
-    print(f"a build with a given tokenizer {a:.1f} s; killed at half and resumed {b:.1f} s: {b / a:.0%}")
+    for title, corpus in corpora.items():
+        trained = folder / f"{title}-whole-0" / "tokenizer.model"
+        for kind, given in (("trained", ()), ("given", ("--tokenizer", trained))):
+            whole, rest = [], []
+            for run in range(runs):
+                out = folder / f"{title}-whole-{run}" if kind == "trained" else folder / f"{title}-given-{run}"
+                whole.append(spend(corpus, out, address, *given))
+                out = folder / f"{title}-{kind}-half-{run}"
+                spend(corpus, out, address, *given, until_s=whole[-1][0] / 2)
+                if (out / "manifest.json").exists():
+                    print(f"{title}, run {run}: the build had ended before it was killed; not counted")
+                    whole.pop()
+                    continue
+                rest.append(spend(corpus, out, address, *given))
+                if bytes_of(out) != bytes_of(folder / f"{title}-{'whole' if kind == 'trained' else 'given'}-{run}"):
+                    sys.exit(f"{title}, run {run}: other bytes after the kill")
+                shutil.rmtree(out)
+            if rest:
+                told = " ".join(f"{median(rest, n) / median(whole, n):.0%} ({median(whole, n):.1f} s)" for n in (0, 1))
+                print(f"{title}, tokenizer {kind}: processor seconds, seconds: {told}; load {os.getloadavg()[0]:.1f}")
+
+
+def median(pairs: list[tuple[float, float]], place: int) -> float:
+    """Of one of both."""
+    return statistics.median(pair[place] for pair in pairs)
+
+
+def spend(corpus: Path, out: Path, address: str, *options: object, until_s: float = 1e9) -> tuple[float, float]:
+    """Build with the default settings; its processor seconds and seconds. Killed when it has spent `until_s`."""
+    command = [sys.executable, "-m", "glmdata.cli", "build", "--corpus", str(corpus), "--out", str(out)]
+    command += ["--address", address, "--workers", "2", *map(str, options)]
+    started, spent = time.monotonic(), 0.0
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        spent = max(spent, spent_by(process))
+        if spent >= until_s:
+            process.kill()
+        time.sleep(0.02)
+    if process.returncode and spent < until_s:
+        sys.exit(f"{' '.join(command)}: exit {process.returncode}")
+    return spent, time.monotonic() - started
+
+
+def spent_by(process: psutil.Process) -> float:
+    """Processor seconds of a process and those below it, the ended ones too."""
+    spent = 0.0
+    with contextlib.suppress(psutil.Error):
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                spent += sum(one.cpu_times()[:4])
+    return spent
+
+
+def write_copies(corpus: Path, sizes: list[int], folder: Path) -> dict[str, Path]:
+    """Corpora of so many copies of one, their sentences dealt out anew."""
+    from variations import Sentences
+
+    made, sentences = {}, Sentences(corpus)
+    for size in sizes:
+        there = folder / f"copies-{size}"
+        there.mkdir()
+        for copy in range(size):
+            sentences.write_copy(there, copy)
+        made[f"{sum(path.stat().st_size for path in there.iterdir()) / 1e6:.0f} MB"] = there
+    return made
 
 
 def main() -> None:
@@ -182,14 +231,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="start no more trials after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--documents", type=int, default=200, help="Chinese ones of the corpus; twice as many English")
-    parser.add_argument("--resume-documents", type=int, default=10_000, help="the same for the cost of a resume")
-    parser.add_argument("--resume-runs", type=int, default=3)
+    parser.add_argument("--resume-runs", type=int, default=3, help="of each kind of resume; 0 for none")
+    parser.add_argument("--resume-corpus", type=Path, default=Path("../shared/data/corpus"))
+    parser.add_argument("--resume-times", type=int, nargs="+", default=[1, 4], help="copies of that corpus")
+    parser.add_argument("--resume-address", default="none", help="none, or local for a Ray")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="glmdata-stress-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        for corpus, documents in (("corpus", args.documents), ("large", args.resume_documents)):
-            (folder / corpus).mkdir()
-            write_corpus(folder / corpus, documents)
+        (folder / "corpus").mkdir()
+        write_corpus(folder / "corpus", args.documents)
         trials = Trials(folder / "corpus", folder, args.seed)
         if args.trials:
             with cluster(3) as nodes:
@@ -201,7 +251,10 @@ def main() -> None:
                         trials.trial(number, nodes)
             tell(trials)
         if args.resume_runs:
-            resume_cost(folder / "large", folder, args.resume_runs)
+            if not args.resume_corpus.is_dir():
+                sys.exit(f"no corpus at {args.resume_corpus}: give --resume-corpus DIR, or --resume-runs 0")
+            copies = write_copies(args.resume_corpus, args.resume_times, folder)
+            resume_costs(copies, folder, args.resume_address, args.resume_runs)
 
 
 def tell(trials: Trials) -> None:

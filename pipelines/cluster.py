@@ -81,11 +81,16 @@ class RayExecutor:
         self._folder: str | None = None
         self._head = address
         self._task: Any = None
-        self._looked, self._in_vain = 0.0, 0
+        self._looked, self._in_vain, self._given_up = 0.0, 0, 0
 
     def submit(self, call: Call, memory_bytes: int) -> Any:
-        """Start a call as a task with one CPU."""
-        return self._task.options(memory=memory_bytes).remote(call)
+        """Start a call as a task with one CPU.
+
+        Ray asks nodes for workers by kind of task, not task by task, and waits for an answer; one asked of a node that
+        is cut off keeps later tasks of its kind waiting. After a task was given up the next ones are of another kind:
+        they differ by a byte of memory.
+        """
+        return self._task.options(memory=max(1, memory_bytes - self._given_up)).remote(call)
 
     def wait(self, handles: Sequence[Any], timeout_s: float) -> list[Any]:
         """The tasks that have ended; raises ClusterError where the head of the cluster is gone."""
@@ -116,6 +121,7 @@ class RayExecutor:
         """Kill the task's worker, if it can be reached."""
         import ray
 
+        self._given_up += 1
         with contextlib.suppress(Exception):
             ray.cancel(handle, force=True)
 

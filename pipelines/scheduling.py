@@ -21,12 +21,17 @@ from glmdata.pipelines.memory import needed_bytes
 if TYPE_CHECKING:
     from glmdata.pipelines.engine import Call, Job, Result
 
-__all__ = ["Executor", "KilledForMemoryError", "Limits", "LostWorkerError", "Schedule"]
+__all__ = ["Executor", "KilledForMemoryError", "Limits", "LostWorkerError", "Schedule", "seconds_a_byte"]
 
 POLL_S = 1.0
 LOSSES_UNTIL_ALONE = 2
 """The system's own killer leaves no word: a partition that lost two workers may have been too large for them."""
 MAX_PLACES_TOLD = 3
+LEAST_WEIGHT = 1 << 20
+"""Bytes that a partition counts for at least where deadlines are reckoned: a smaller one takes the seconds of a start,
+and as seconds a byte those would give the large ones of its stage years."""
+LEAST_RATE_S = 1e-7
+"""A byte: no partition is late that goes at 0.5 MB/s, however fast small ones of its stage were."""
 DEADLINE_VARIABLE = "GLMDATA_TASK_DEADLINE_S"
 
 
@@ -105,8 +110,14 @@ class Limits:
         """Seconds for attempt 0, 1, ... at a partition; `rates` are the stage's seconds a byte so far, ascending."""
         seconds = self.first_deadline_s
         if rates:
-            seconds = max(self.least_deadline_s, self.deadline_factor * statistics.median(rates) * weight)
+            rate = max(LEAST_RATE_S, statistics.median(rates))
+            seconds = max(self.least_deadline_s, self.deadline_factor * rate * max(LEAST_WEIGHT, weight))
         return float(seconds * 2**attempt)
+
+
+def seconds_a_byte(seconds: float, weight: int) -> float:
+    """What a partition of `weight` bytes tells of the speed of its stage, for `Limits.deadline_s`."""
+    return seconds / max(LEAST_WEIGHT, weight)
 
 
 @dataclass(slots=True)
@@ -154,7 +165,7 @@ class Schedule:
                 if attempt is not None and result is not None:
                     self._end_others(attempt.task)
                     attempt.task.done = True
-                    bisect.insort(self._rates, result.seconds / max(1, attempt.task.job.weight))
+                    bisect.insort(self._rates, seconds_a_byte(result.seconds, attempt.task.job.weight))
                     yield attempt.task.index, result
             if self._executor.may_lose_calls:
                 self._double_late()

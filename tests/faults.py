@@ -21,6 +21,7 @@ from glmdata.pipelines.build import Built
 from glmdata.pipelines.engine import Attempt
 
 __all__ = [
+    "RAY",
     "Hungry",
     "Running",
     "cluster",
@@ -34,6 +35,8 @@ __all__ = [
     "workers_of",
 ]
 
+RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+"""The command `ray`, for this very Python: `python -c RAY start ...`."""
 CONTRACT = {"manifest.json", "report.json", "report.html", "tokenizer.model"}
 FOLDERS = {"shards", "ledger", "quarantine", "signatures"}
 KEPT = {".build/lock", ".build/identity.json", ".build/corpus.json"}
@@ -146,7 +149,10 @@ def cluster(nodes: int, **options: Any) -> Iterator[Any]:
         [str(root), str(root.parent), *filter(None, [kept["PYTHONPATH"]])]
     )  # for jobs of tests
     import ray.cluster_utils
+    from ray._common.utils import get_default_ray_temp_dir
 
+    # Ray's cluster for tests notes its address there, and fails where no Ray ever ran with the default.
+    Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
     made = ray.cluster_utils.Cluster()
     seen: set[psutil.Process] = set()
     one = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20, "include_dashboard": False, **options}

@@ -1,13 +1,18 @@
 """The examples for clusters: they parse, and every option of glmdata in them exists."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from corpora import write_corpus
+from faults import RAY, cluster, litter_of
+from test_build import OPTIONS, contents, run
 
 from glmdata.cli.build import command
 from glmdata.pipelines.executors import check_engine
@@ -64,3 +69,27 @@ def test_the_address_that_a_submitted_job_is_given_is_joined(monkeypatch: pytest
 
 def test_the_slurm_script_is_a_script() -> None:
     subprocess.run(["bash", "-n", str(EXAMPLES / "slurm-job.sh")], check=True)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("aiohttp_cors") is None,
+    reason="ray job submit needs ray[default], which is installed by hand",
+)
+def test_a_job_that_is_submitted_builds_on_the_cluster_it_was_submitted_to(tmp_path: Path) -> None:
+    corpus, out = tmp_path / "corpus", tmp_path / "out"
+    corpus.mkdir()
+    write_corpus(corpus)
+    build = [sys.executable, "-m", "glmdata.cli", "build", "--corpus", str(corpus), "--out", str(out)]
+    build += [part for option in OPTIONS for part in ("--set", option)]
+    with cluster(1, include_dashboard=True) as nodes:
+        submit = [sys.executable, "-c", RAY, "job", "submit", f"--address=http://{nodes.webui_url}", "--"]
+        once, again = (
+            subprocess.run([*submit, *build, *more], capture_output=True, text=True, check=False, timeout=240)
+            for more in ([], ["--seed", "5"])
+        )
+        assert once.returncode == 0, once.stdout + once.stderr
+        assert f"Ray at {nodes.address}" in once.stdout
+        assert again.returncode == 1
+        assert "holds a build of something else" in again.stdout
+    assert contents(out) == contents(run(corpus, tmp_path / "quiet").folder)
+    assert litter_of(out) == []

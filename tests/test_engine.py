@@ -13,7 +13,7 @@ from glmdata.errors import ConfigError, InputError, StorageError, TaskFailedErro
 from glmdata.pipelines.engine import Attempt, Call, Engine, FileRef, Job, Result
 from glmdata.pipelines.local import ThreadExecutor
 from glmdata.pipelines.memory import needed_bytes
-from glmdata.pipelines.scheduling import KilledForMemoryError, Limits, LostWorkerError
+from glmdata.pipelines.scheduling import KilledForMemoryError, Limits, LostWorkerError, seconds_a_byte
 from glmdata.versions import versions
 
 MAX_ATTEMPTS = Limits().max_attempts
@@ -234,9 +234,17 @@ def test_a8_a_late_partition_is_doubled_and_the_first_to_end_is_taken(tmp_path: 
 def test_deadlines_follow_what_is_measured_and_double() -> None:
     limits = Limits()
     assert limits.deadline_s(0, 10, []) == 900
-    assert limits.deadline_s(0, 10, [0.1, 0.2, 0.3]) == 300
-    assert limits.deadline_s(0, 1000, [0.1, 0.2, 9.0]) == 20 * 0.2 * 1000
-    assert limits.deadline_s(3, 10, [0.1]) == 2400
+    assert limits.deadline_s(0, 10, [1e-6, 2e-6, 3e-6]) == 300
+    assert limits.deadline_s(0, 1 << 26, [1e-6, 2e-6, 9e-5]) == 20 * 2e-6 * (1 << 26)
+    assert limits.deadline_s(3, 10, [1e-6]) == 2400
+
+
+def test_a_partition_next_to_a_tiny_one_is_not_waited_for_for_years() -> None:
+    limits = Limits()
+    assert limits.deadline_s(0, 1 << 20, [seconds_a_byte(0.5, 1)]) == 300
+    assert limits.deadline_s(0, 1 << 30, [seconds_a_byte(0.5, 1)]) == 20 * 0.5 * 1024
+    # Nor is a large one late because the tiny one took no time.
+    assert limits.deadline_s(0, 10**10, [seconds_a_byte(0.0, 1)]) == pytest.approx(20_000)
 
 
 @pytest.mark.parametrize("given", ["0", "-3", "soon", "inf", "nan"])
