@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from building import OPTIONS, contents, run
 from corpora import write_corpus
 from faults import RAY, cluster, litter_of
-from test_build import OPTIONS, contents, run
 
 from glmdata.cli.build import command
 from glmdata.pipelines.executors import check_engine

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from building import contents, run
 from corpora import write_corpus
 from faults import cluster, litter_of, wait_until, workers_of
 from namespaces import Namespace, namespace
-from test_build import Stops, contents, run
+from progress import Stops
 
 from glmdata.pipelines.build import Built
 
