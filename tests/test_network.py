@@ -26,6 +26,8 @@ SILENT_UNTIL_DEAD = {
 }
 """Ray takes a node for dead after 64 s; here after 5 to 10."""
 
+TRIES = 4
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,6 +55,7 @@ class Cut:
     workers: list[psutil.Process] = field(default_factory=list)
     late: set[Path] = field(default_factory=set)
     """Files that appeared when the partition was committed already."""
+    over: threading.Event = field(default_factory=threading.Event)
 
     def begin(self) -> None:
         """In a thread, while the stage runs."""
@@ -61,26 +64,30 @@ class Cut:
 
     def cut(self) -> None:
         """Once a partition runs there."""
-        wait_until(self.suspend, 30)
+        wait_until(lambda: self.over.is_set() or self.suspend(), 60)
         self.far.cut()
 
     def suspend(self) -> bool:
-        """Whether a worker of the node ran a partition, which is suspended."""
+        """Whether a worker of the node runs a partition, in the middle of which it is suspended."""
         for worker in workers_of([self.node]):
             with contextlib.suppress(psutil.Error):
                 worker.suspend()
-                self.workers.append(worker)
+                if worker in workers_of([self.node]):
+                    self.workers.append(worker)
+                else:  # it came to its end just then
+                    worker.resume()
         return bool(self.workers)
 
     def end(self) -> None:
         """The stage is over."""
+        self.over.set()
         self.thread.join()
         if self.heals:
             assert wait_until(lambda: not is_alive(self.far.there)), "Ray did not take the node for dead"
         there = set(self.folder.iterdir())
         for worker in self.workers:
             worker.resume()
-        wait_until(lambda: set(self.folder.iterdir()) - there, 10)
+        wait_until(lambda: not self.workers or set(self.folder.iterdir()) - there, 10)
         self.late = set(self.folder.iterdir()) - there
         if self.heals:
             self.far.heal()
@@ -109,13 +116,9 @@ def is_alive(address: str) -> bool:
     return any(node["Alive"] for node in ray.nodes() if node["NodeManagerAddress"] == address)
 
 
-def test_a8_links_cut_until_the_node_is_taken_for_dead_and_for_ever(
-    corpus: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in SILENT_UNTIL_DEAD.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("GLMDATA_TASK_DEADLINE_S", "3")
-    out, cuts = tmp_path / "out", dict[str, Cut]()
+def build_with_cuts(corpus: Path, out: Path) -> list[Cut]:
+    """Build on a node here and two in namespaces, each of which is cut once; what became of the cuts."""
+    cuts = dict[str, Cut]()
     with namespace(0) as first, namespace(1) as second, cluster(1, node_ip_address=first.here) as nodes:
         for stage, far, heals in (("sign", first, True), ("tokenize", second, False)):
             before = len(nodes.global_state.node_table())
@@ -124,8 +127,26 @@ def test_a8_links_cut_until_the_node_is_taken_for_dead_and_for_ever(
             cuts[stage] = Cut(far, node, out / ".build" / stage, heals)
         progress = Cuts(cuts)
         run(corpus, out, address=nodes.address, workers=None, progress=progress)
-    for cut in cuts.values():
-        assert cut.late
-    assert any("another worker tries beside it" in message for message in progress.messages)
-    assert contents(out) == contents(built.folder)
-    assert litter_of(out) == []
+    if any(cut.workers for cut in cuts.values()):
+        assert any("another worker tries beside it" in message for message in progress.messages)
+    return list(cuts.values())
+
+
+@pytest.mark.timeout(900)
+def test_a8_links_cut_until_the_node_is_taken_for_dead_and_for_ever(
+    corpus: Path, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a cut meets a worker before it has written is a matter of milliseconds, so there are some tries."""
+    for name, value in SILENT_UNTIL_DEAD.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GLMDATA_TASK_DEADLINE_S", "3")
+    late = set[bool]()
+    for number in range(TRIES):
+        out = tmp_path / f"{number}"
+        cuts = build_with_cuts(corpus, out)
+        assert contents(out) == contents(built.folder)
+        assert litter_of(out) == []
+        late |= {cut.heals for cut in cuts if cut.late}
+        if len(late) == len(cuts):
+            return
+    pytest.fail(f"no late writer in {TRIES} builds, of a link that heals or of one that does not")
