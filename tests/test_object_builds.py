@@ -68,7 +68,7 @@ def test_a_corpus_in_a_store_gives_the_bytes_of_the_local_one(uri, built, tmp_pa
     assert made.report["files_not_read"] == {".csv": 1}
 
 
-@pytest.mark.parametrize("address", ["none", "ray"], indirect=True)
+@pytest.mark.parametrize("address", ["none", "local"])  # a Ray that all tests share does not know this store
 def test_a_build_in_a_store_has_the_bytes_of_the_local_one(uri, built, prefix, address):
     made = run(uri, prefix, address=address)
     assert made.manifest == built.manifest

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import time
 
 import fsspec
@@ -94,7 +95,8 @@ def test_shards_are_fetched_ahead(uri, build, cache):
     raise AssertionError(cached(cache))
 
 
-def read_all(uri, cache, limit, seed, found):
+def read_all(uri, cache, limit, seed, found, environment):
+    os.environ.update(environment)
     stream = stream_of(uri, seed=seed, epochs=1, cache_dir=cache, cache_bytes=limit)
     found.put(numbers(stream)[:ROWS])
 
@@ -103,7 +105,9 @@ def test_many_processes_share_a_cache_that_holds_two_shards(uri, build, cache):
     limit = 2 * max(int(name.split("-")[1]) for name in shard_names(build))
     context = multiprocessing.get_context("forkserver")  # that of commands.py, which has imported PyTorch
     found = context.Queue()
-    readers = [context.Process(target=read_all, args=(uri, cache, limit, seed, found)) for seed in range(4)]
+    readers = [
+        context.Process(target=read_all, args=(uri, cache, limit, seed, found, dict(os.environ))) for seed in range(4)
+    ]
     for reader in readers:
         reader.start()
     orders = [tuple(found.get(timeout=120)) for _ in readers]
