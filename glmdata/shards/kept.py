@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from glmdata.shards.descriptor import Descriptor
-from glmdata.shards.schema import MATRIX_COLUMNS, ListView
+from glmdata.shards.schema import MATRIX_COLUMNS, SCALAR_COLUMNS, ListView
 
-__all__ = ["VIEWS_BYTES", "Kept", "Views", "has_form", "kept_rows"]
+__all__ = ["VIEWS_BYTES", "Kept", "Views", "has_form", "kept_rows", "scalar_rows", "spread_scalars"]
 
 VIEWS_BYTES = 4096
 """What the array objects of one record batch take."""
@@ -24,6 +25,8 @@ class Kept(NamedTuple):
 
     cost: int
     views: Views
+    scalars: npt.NDArray[np.int64]
+    """SCALAR_COLUMNS side by side, [N, 5]: a row of them is copied at once, which is what one value costs."""
     lists: dict[str, ListView]
     file: Descriptor | None
     """Where rows of the MATRIX_COLUMNS are read from that `views` does not have."""
@@ -60,4 +63,19 @@ def kept_rows(views: Views, lists: dict[str, ListView], file: Descriptor, offset
     small = {name: array.copy() for name, array in views.items() if name not in starts}
     copies = {name: view.copy() for name, view in lists.items()}
     cost = VIEWS_BYTES + sum(view.values.nbytes for view in copies.values())
-    return Kept(cost, small, copies, file, starts, 0)
+    return Kept(cost, small, scalar_rows(views), copies, file, starts, 0)
+
+
+def scalar_rows(views: Views) -> npt.NDArray[np.int64]:
+    """SCALAR_COLUMNS as the columns of one array, [N, 5]; ids beyond 2**63 keep their bits."""
+    rows = np.empty((len(views[SCALAR_COLUMNS[0]]), len(SCALAR_COLUMNS)), np.int64)
+    for place, name in enumerate(SCALAR_COLUMNS):
+        rows[:, place] = views[name]
+    return rows
+
+
+def spread_scalars(rows: npt.NDArray[np.int64], out: Views, places: Any) -> None:
+    """Put such rows into those of SCALAR_COLUMNS that are in `out`, at `places`."""
+    for place, name in enumerate(SCALAR_COLUMNS):
+        if name in out:
+            out[name][places] = rows[:, place]

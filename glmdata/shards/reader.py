@@ -23,7 +23,7 @@ from glmdata.shards.cache import Cache
 from glmdata.shards.compact import Source, gather, gather_ends, matrices, unmasked
 from glmdata.shards.descriptor import RowBuffer
 from glmdata.shards.folder import open_folder
-from glmdata.shards.kept import VIEWS_BYTES, Kept, Views, has_form, kept_rows
+from glmdata.shards.kept import VIEWS_BYTES, Kept, Views, has_form, kept_rows, scalar_rows, spread_scalars
 from glmdata.shards.manifest import Manifest, ShardEntry
 from glmdata.shards.mapping import RESIDENT_BYTES, MappedShards
 from glmdata.shards.schema import (
@@ -86,8 +86,9 @@ class Shards:
         self.num_batches = int(self._first_batch[-1])
         self.compressed: bool = self.manifest.recipe["shards"].get("compression", "none") != "none"
         self._cache_bytes = CACHE_BYTES
-        small = sum(shard.bytes for shard in entries) <= RESIDENT_BYTES
-        self._mapped = small or self.compact or self.compressed
+        self._small = sum(shard.bytes for shard in entries) <= RESIDENT_BYTES
+        """Whether all of its maps may be in memory."""
+        self._mapped = self._small or self.compact or self.compressed
         """Whether rows come from views of whole record batches, else straight from the files."""
         self.mapping = MappedShards(self.place, entries)
         self._reset()
@@ -240,11 +241,17 @@ class Shards:
         scattered = len(numbers) == 1 or (len(numbers) and place.batch[0] != place.batch[-1])
         if scattered and len(numbers) <= self.num_batches:
             # Scattered rows, few of them in one record batch: plain indices are three times as fast as arrays of one.
-            targets = range(len(numbers)) if places is None else places.tolist()
-            for to, number, row in zip(targets, place.batch.tolist(), place.row.tolist(), strict=True):
-                views = self._keep(number).views
-                for name, target in out.items():
+            targets = np.arange(len(numbers)) if places is None else places
+            matrices = [(name, target) for name, target in out.items() if name in MATRIX_COLUMNS]
+            scalars, keep = np.empty((len(numbers), len(SCALAR_COLUMNS)), np.int64), self._keep
+            found = zip(targets.tolist(), scalars, place.batch.tolist(), place.row.tolist(), strict=True)
+            for to, values, number, row in found:
+                kept = keep(number)
+                values[:] = kept.scalars[row]
+                views = kept.views
+                for name, target in matrices:
                     target[to] = views[name][row]
+            spread_scalars(scalars, out, targets)
             return
         for batch, at, sources in self._by_batch(numbers):
             views = self._keep(batch).views
@@ -255,14 +262,16 @@ class Shards:
     def _take_read(self, numbers: npt.NDArray[np.int64], out: Views, places: npt.NDArray[np.intp] | None) -> None:
         """`take` with rows of matrices read from the files."""
         names = tuple(name for name in out if name in MATRIX_COLUMNS)
-        scalars = {name: target for name, target in out.items() if name not in MATRIX_COLUMNS}
+        scalars = np.empty((len(numbers), len(SCALAR_COLUMNS)), np.int64)
         buffer, waiting = self._buffer(names), list[int]()
         place, targets = self._place(numbers), np.arange(len(numbers)) if places is None else places
-        for to, number, row in zip(targets.tolist(), place.batch.tolist(), place.row.tolist(), strict=True):
+        found = zip(targets.tolist(), scalars, place.batch.tolist(), place.row.tolist(), strict=True)
+        for to, values, number, row in found:
             kept = self._keep(number)
-            for name, target in (out if kept.file is None else scalars).items():
-                target[to] = kept.views[name][row]
+            values[:] = kept.scalars[row]
             if kept.file is None:
+                for name in names:
+                    out[name][to] = kept.views[name][row]
                 continue
             try:
                 full = buffer.read(kept.file, [kept.starts[name] for name in names], row)
@@ -274,6 +283,7 @@ class Shards:
                 buffer.flush(out, waiting)
                 waiting = []
         buffer.flush(out, waiting)
+        spread_scalars(scalars, out, targets)
 
     def _buffer(self, names: tuple[str, ...]) -> RowBuffer:
         """An empty buffer for rows of these columns, made once."""
@@ -374,9 +384,10 @@ class Shards:
         shard = self.mapping.shard(index)
         views, lists = column_views(batch), list_views(batch) if self._with_lists else {}
         if self.compressed:
-            return Kept(VIEWS_BYTES + batch.nbytes, views, lists, None, {}, 0)
+            return Kept(VIEWS_BYTES + batch.nbytes, views, scalar_rows(views), lists, None, {}, 0)
         if self._mapped or shard.file is None:
-            return Kept(VIEWS_BYTES, views, lists, None, {}, message.size)
+            touches = 0 if self._small else message.size
+            return Kept(VIEWS_BYTES, views, scalar_rows(views), lists, None, {}, touches)
         return kept_rows(views, lists, shard.file, shard.blocks[local].offset - message.address)
 
     def shards_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
@@ -394,7 +405,7 @@ class Shards:
         """Drop the views that keep a shard mapped."""
         for number in range(self._first_batch[shard], self._first_batch[shard + 1]):
             if number in self._views:
-                self._cached -= self._views.pop(number)[0]
+                self._cached -= self._views.pop(number).cost
 
     def _corrupt(self, shard: ShardEntry, local: int, what: str) -> ShardCorruptError:
         first = local * self._step
