@@ -133,30 +133,32 @@ def test_nested_columns_beside_the_text_do_not_confuse(tmp_path):
     assert texts(rows(tmp_path / "a.parquet")) == ["a", "b"]
 
 
+def damaged_copies(whole, seed):
+    """200 copies with four bytes of each drawn anew."""
+    places = np.random.default_rng(seed)
+    for _ in range(200):
+        data = bytearray(whole)
+        for at in places.integers(0, len(data), 4):
+            data[at] = places.integers(256)
+        yield bytes(data)
+
+
 @pytest.mark.parametrize("write", [write_arrow, write_stream])
 def test_c13_damaged_arrow_files_are_one_row_and_never_a_crash(tmp_path, write):
     whole = write(tmp_path / "a.arrow", [f"text number {i}" for i in range(100)]).read_bytes()
     found = read(tmp_path, "a.arrow", whole[: len(whole) // 2])
     whole_file(found)
     whole_file(read(tmp_path, "a.arrow", b"not an arrow file"))
-    places = np.random.default_rng(3)
-    for _ in range(200):
-        data = bytearray(whole)
-        for at in places.integers(0, len(data), 4):
-            data[at] = places.integers(256)
-        found = read(tmp_path, "a.arrow", bytes(data))
+    for data in damaged_copies(whole, 3):
+        found = read(tmp_path, "a.arrow", data)
         assert sum(row["record"] == -1 for row in found) <= 1
         assert all(row["detail"] for row in found if row["outcome"] == QUARANTINED)
 
 
 def test_c13_damaged_parquet_files_never_crash_and_give_reasons(tmp_path):
     whole = write_parquet(tmp_path / "a.parquet", [f"text number {i}" for i in range(100)]).read_bytes()
-    places = np.random.default_rng(4)
-    for _ in range(200):
-        data = bytearray(whole)
-        for at in places.integers(0, len(data), 4):
-            data[at] = places.integers(256)
-        found = read(tmp_path, "a.parquet", bytes(data))
+    for data in damaged_copies(whole, 4):
+        found = read(tmp_path, "a.parquet", data)
         assert found
         assert all(row["detail"] for row in found if row["outcome"] == QUARANTINED)
 
