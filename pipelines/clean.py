@@ -24,7 +24,14 @@ from glmdata.pipelines.benchmarks import BenchmarkIndex, OpenIndex, open_index
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.paragraphs import find_repeated, repeated_members
-from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_batches, write_columns
+from glmdata.pipelines.partitions import (
+    Partition,
+    read_columns,
+    read_documents,
+    row_pieces,
+    write_batches,
+    write_columns,
+)
 from glmdata.recipe import DecontaminationSettings, ParagraphSettings, Recipe
 
 __all__ = ["Cleaned", "clean"]
@@ -125,6 +132,23 @@ class _Survivors:
     """Details for the ledger, by place among the survivors."""
     figures: Counter[str] = field(default_factory=Counter)
 
+    @classmethod
+    def joined(cls, parts: "Sequence[_Survivors]") -> "_Survivors":
+        """Those of some pieces, one behind the other."""
+        notes: dict[int, list[str]] = {}
+        figures, start = Counter[str](), 0
+        for part in parts:
+            notes |= {start + place: told for place, told in part.notes.items()}
+            figures.update(part.figures)
+            start += len(part.texts)
+        return cls(
+            texts=pa.concat_arrays([part.texts for part in parts]),
+            outcomes=np.concatenate([part.outcomes for part in parts]),
+            was_cut=np.concatenate([part.was_cut for part in parts]),
+            notes=notes,
+            figures=figures,
+        )
+
     def note(self, place: int, text: str) -> None:
         """Add to the detail of a document."""
         self.notes.setdefault(place, []).append(text)
@@ -141,17 +165,11 @@ def clean_partition(arguments: CleanArguments, attempt: Attempt) -> dict[str, An
     signs = read_columns(attempt, arguments.signs)
     documents = read_documents(attempt, arguments.partition)
     rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
-    texts = documents["text"].take(pa.array(rows))
-    survivors = _Survivors(texts=texts, outcomes=np.zeros(len(rows), np.uint8), was_cut=np.zeros(len(rows), np.bool_))
-    if arguments.repeated is not None:
-        _cut_paragraphs(survivors, attempt, arguments.repeated, arguments.paragraphs)
-    if arguments.index is not None:
-        opened = open_index(attempt, arguments.index)
-        if arguments.decontamination.action == "remove":
-            _remove_contaminated(survivors, opened)
-        else:
-            _cut_contaminated(survivors, opened)
-    _remove_too_short(survivors, arguments.paragraphs.min_left)
+    opened = None if arguments.index is None else open_index(attempt, arguments.index)
+    pieces = row_pieces(attempt, signs["length"].to_numpy()[rows])
+    survivors = _Survivors.joined(
+        [_survivors(documents["text"].take(pa.array(rows[piece])), arguments, attempt, opened) for piece in pieces]
+    )
     if not survivors.notes:
         return {"records": len(rows), "removed": 0, "gone_bytes": {}, "figures": {}}
     sizes = _write(attempt, documents, signs, rows, survivors)
@@ -168,6 +186,21 @@ def clean_partition(arguments: CleanArguments, attempt: Attempt) -> dict[str, An
         "gone_bytes": dict(sorted(gone.items())),
         "figures": dict(sorted(survivors.figures.items())),
     }
+
+
+def _survivors(
+    texts: pa.StringArray, arguments: CleanArguments, attempt: Attempt, opened: OpenIndex | None
+) -> _Survivors:
+    """Clean some documents."""
+    survivors = _Survivors(texts=texts, outcomes=np.zeros(len(texts), np.uint8), was_cut=np.zeros(len(texts), np.bool_))
+    if arguments.repeated is not None:
+        _cut_paragraphs(survivors, attempt, arguments.repeated, arguments.paragraphs)
+    if opened is not None and arguments.decontamination.action == "remove":
+        _remove_contaminated(survivors, opened)
+    elif opened is not None:
+        _cut_contaminated(survivors, opened)
+    _remove_too_short(survivors, arguments.paragraphs.min_left)
+    return survivors
 
 
 def _cut_paragraphs(survivors: _Survivors, attempt: Attempt, repeated: FileRef, settings: ParagraphSettings) -> None:

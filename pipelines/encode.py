@@ -10,21 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from glmdata.corpus.documents import Outcome
 from glmdata.corpus.examples import parse_example, plain_text
 from glmdata.infilling.contexts import Codec, Row, rows_of
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
-from glmdata.pipelines.partitions import Partition, read_documents, write_columns
+from glmdata.pipelines.partitions import Partition, joined_columns, read_documents, row_pieces, write_columns
 from glmdata.pipelines.tokenize import loaded_tokenizer, order_keys
 from glmdata.recipe import FinetuneSettings, Recipe
 from glmdata.text.language import identify_columns
+from glmdata.tokenization import Tokenizer
 
 __all__ = ["CUTS", "encode"]
 
 CUTS = ("history_cut", "source_cut", "target_cut")
 """Rows whose history, prompt or answer was cut."""
+TOLD = ("rows", "tokens", *CUTS)
+"""What the ledger says of a record: sums over its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,43 +71,72 @@ def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, 
     documents = read_documents(attempt, arguments.partition)
     outcomes = np.array(documents["outcome"])
     alive = np.flatnonzero(outcomes == Outcome.KEPT)
-    examples = [parse_example(text) for text in documents["text"].take(pa.array(alive)).to_pylist()]
-    texts = pa.array([plain_text(example) for example in examples], pa.large_string())
-    codes = np.array(identify_columns(texts, arguments.language_engine).languages, object)
-    codec = Codec(encode=tokenizer.encode, decode=tokenizer.decode, special=tokenizer.special)
-    rows = rows_of(examples, codec, arguments.settings, arguments.sequence_length)
-    rows = [row for row in rows if all(len(answer) for answer in row.answers)]
-    tied = [row.example for row in rows if _is_tie(row, arguments.settings)]
-    rows = [row for row in rows if not _is_tie(row, arguments.settings)]
-    of = np.array([row.example for row in rows], np.int64)
-    own = np.array([_own_tokens(row, tokenizer.num_pieces) for row in rows], np.int64)
-    told = {name: np.zeros(len(outcomes), np.int64) for name in ("rows", "tokens", *CUTS)}
-    for name, values in (("rows", np.ones(len(rows), np.int64)), ("tokens", own)):
-        np.add.at(told[name], alive[of], values)
-    for name in CUTS:
-        np.add.at(told[name], alive[of], [getattr(row, name) > 0 for row in rows])
+    texts, sizes = documents["text"], pc.binary_length(documents["text"]).to_numpy().astype(np.int64)
+    pieces = [alive[piece] for piece in row_pieces(attempt, sizes[alive])]
+    parts = [_encoded(texts.take(pa.array(rows)), rows, tokenizer, arguments) for rows in pieces]
+    table = joined_columns([part.table for part in parts])
+    of = table["row"].to_numpy()
+    told = {name: np.zeros(len(outcomes), np.int64) for name in TOLD}
+    for name in TOLD:
+        np.add.at(told[name], of, table.pop(name).to_numpy())
     outcomes[alive[told["rows"][alive] == 0]] = Outcome.EMPTY
-    outcomes[alive[tied]] = Outcome.TIE
+    outcomes[np.concatenate([part.tied for part in parts])] = Outcome.TIE
     languages = np.full(len(outcomes), None, object)
-    languages[alive] = codes
+    languages[alive] = [code for part in parts for code in part.languages]
     records = arguments.partition.records(documents["record"].to_numpy())
     ids = arguments.partition.document_ids(records)
     columns = {**told, "outcome": outcomes, "language": pa.array(languages, pa.string()), "document_id": ids}
     write_columns(attempt.output("records.arrow"), columns)
-    table = _table(rows, tokenizer.token_dtype)
+    order = pa.array(np.lexsort((of, table["key"].to_numpy())))
+    table["document_id"] = ids.take(pa.array(of))
+    write_columns(attempt.output("tokens.arrow"), {name: column.take(order) for name, column in table.items()})
+    refused = next((text for text in documents["detail"].to_pylist() if text), "")
+    codes = sorted(set(table["code"].to_pylist()))
+    return {"records": len(outcomes), "rows": len(of), "languages": codes, "refused": refused}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoded:
+    """Some records of a partition."""
+
+    table: dict[str, pa.Array]
+    """tokens.arrow without `document_id`, with the columns TOLD beside it."""
+    tied: npt.NDArray[np.int64]
+    """Records without a row, since their answers are equal."""
+    languages: list[str]
+    """Of each record."""
+
+
+def _encoded(
+    texts: pa.StringArray, records: npt.NDArray[np.int64], tokenizer: Tokenizer, arguments: EncodeArguments
+) -> _Encoded:
+    """Encode some records; `records` are their places in the partition."""
+    examples = [parse_example(text) for text in texts.to_pylist()]
+    plain = pa.array([plain_text(example) for example in examples], pa.large_string())
+    languages = identify_columns(plain, arguments.language_engine).languages
+    codec = Codec(encode=tokenizer.encode, decode=tokenizer.decode, special=tokenizer.special)
+    made = rows_of(examples, codec, arguments.settings, arguments.sequence_length)
+    made = [row for row in made if all(len(answer) for answer in row.answers)]
+    rows = [row for row in made if not _is_tie(row, arguments.settings)]
+    told = {
+        "rows": np.ones(len(rows), np.int64),
+        "tokens": np.array([_own_tokens(row, tokenizer.num_pieces) for row in rows], np.int64),
+        **{name: np.array([getattr(row, name) > 0 for row in rows], np.int64) for name in CUTS},
+    }
+    of = np.array([row.example for row in rows], np.int64)
+    table = _table(rows, tokenizer.token_dtype) | told
     table |= {
         "key": order_keys(_content_hashes(rows), arguments.seed),
-        "row": alive[of].astype(np.uint32),
+        "row": records[of].astype(np.uint32),
         "language": np.zeros(len(rows), np.uint8),  # one stream, whatever the language
-        "code": pa.array(codes[of], pa.string()),
-        "document_id": ids.take(pa.array(alive[of])),
+        "code": pa.array([languages[place] for place in of.tolist()], pa.string()),
     }
-    order = pa.array(np.lexsort((table["row"], table["key"])))
-    write_columns(
-        attempt.output("tokens.arrow"), {name: pa.array(column).take(order) for name, column in table.items()}
+    tied = [row.example for row in made if _is_tie(row, arguments.settings)]
+    return _Encoded(
+        table={name: pa.array(column) for name, column in table.items()},
+        tied=records[np.array(tied, np.int64)],
+        languages=languages,
     )
-    refused = next((text for text in documents["detail"].to_pylist() if text), "")
-    return {"records": len(outcomes), "rows": len(rows), "languages": sorted(set(codes[of])), "refused": refused}
 
 
 def _is_tie(row: Row, settings: FinetuneSettings) -> bool:

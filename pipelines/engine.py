@@ -77,6 +77,8 @@ class Call:
     index: int
     attempt: str
     session: str = ""
+    piece_bytes: int = 0
+    """Text to hold at a time, where a whole partition is too much for the memory there; 0: all of it."""
     versions: dict[str, str] = field(default_factory=versions)
     """The driver's, of what the bytes depend on."""
 
@@ -95,6 +97,7 @@ def perform(call: Call) -> Result:
         storage_errors(f"stage {call.stage}, partition {call.index}"),
         work.attempt(call.stage, call.index, call.attempt) as attempt,
     ):
+        attempt.piece_bytes = call.piece_bytes
         counts = call.function(call.arguments, attempt)
         files = attempt.keep()
     return Result(files=files, counts=counts, seconds=time.monotonic() - started)
@@ -174,7 +177,7 @@ class Engine:
                 self._progress.job_done(stage, job.weight, int(found.counts.get("records", 0)), True)
         self._sweep(stage, results.values())
         schedule = Schedule(self._executor, self._limits, stage, self._progress.message)
-        for index, result in schedule.run(missing, lambda index: self._call(stage, index, jobs[index])):
+        for index, result in schedule.run(missing, lambda index, piece: self._call(stage, index, jobs[index], piece)):
             self._commit(stage, index, digests[index], result)
             results[index] = result
             self._progress.job_done(stage, jobs[index].weight, int(result.counts.get("records", 0)), False)
@@ -217,7 +220,7 @@ class Engine:
         if seconds > TOLD_START_S:
             self._progress.message(f"{self._executor.name} started in {seconds:.1f} s")
 
-    def _call(self, stage: str, index: int, job: Job) -> Call:
+    def _call(self, stage: str, index: int, job: Job, piece_bytes: int) -> Call:
         return Call(
             function=job.function,
             arguments=job.arguments,
@@ -226,6 +229,7 @@ class Engine:
             index=index,
             attempt=uuid.uuid4().hex[:12],
             session=self._session,
+            piece_bytes=piece_bytes,
         )
 
     def _commit(self, stage: str, index: int, digest: str, result: Result) -> None:

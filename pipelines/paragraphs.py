@@ -19,7 +19,14 @@ import pyarrow as pa
 from glmdata.dedupe.paragraphs import are_members, count_documents, find_paragraphs, merge_counts
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
-from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_batches, write_columns
+from glmdata.pipelines.partitions import (
+    Partition,
+    read_columns,
+    read_documents,
+    row_pieces,
+    write_batches,
+    write_columns,
+)
 
 __all__ = ["find_repeated", "repeated_members"]
 
@@ -107,10 +114,11 @@ def count_run(arguments: CountArguments, attempt: Attempt) -> dict[str, Any]:
     for partition, file in zip(arguments.partitions, arguments.signs, strict=True):
         signs = read_columns(attempt, file)
         rows = surviving_rows(attempt, signs, arguments.duplicates, partition.number)
-        texts = read_documents(attempt, partition)["text"].take(pa.array(rows))
-        found, held = count_documents(find_paragraphs(texts))
-        hashes.append(found)
-        counts.append(held)
+        texts = read_documents(attempt, partition)["text"]
+        for piece in row_pieces(attempt, signs["length"].to_numpy()[rows]):
+            found, held = count_documents(find_paragraphs(texts.take(pa.array(rows[piece]))))
+            hashes.append(found)
+            counts.append(held)
         documents += len(rows)
     found, held = merge_counts(np.concatenate(hashes), np.concatenate(counts))
     write_columns(attempt.output("paragraphs.arrow"), {"hash": found, "documents": held})

@@ -21,11 +21,13 @@ __all__ = [
     "Partition",
     "Segment",
     "document_numbers",
+    "joined_columns",
     "number_parts",
     "read_columns",
     "read_documents",
     "read_range",
     "read_ranges",
+    "row_pieces",
     "runs_of",
     "write_columns",
     "write_ranges",
@@ -139,6 +141,28 @@ def read_range(
         for values, column in zip(found, read, strict=True):
             values.append(column)
     return [np.concatenate(values) for values in found]
+
+
+def row_pieces(attempt: Attempt, sizes: npt.NDArray[np.int64]) -> Iterator[slice]:
+    """Rows to work on at a time: all, or runs of no more than the attempt's `piece_bytes`, of one row at least.
+
+    sizes: int64[rows], bytes of text. There is one run without rows too, so that joined results have their types.
+    """
+    ends, start = np.cumsum(sizes), 0
+    while True:
+        stop = len(sizes)
+        if attempt.piece_bytes and start < stop:
+            before = int(ends[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(ends, before + attempt.piece_bytes, side="right")))
+        yield slice(start, stop)
+        if stop == len(sizes):
+            return
+        start = stop
+
+
+def joined_columns(parts: Sequence[Mapping[str, pa.Array]]) -> dict[str, pa.Array]:
+    """The columns of some pieces, one behind the other."""
+    return {name: pa.concat_arrays([part[name] for part in parts]) for name in parts[0]}
 
 
 def runs_of(values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:

@@ -3,8 +3,8 @@
 What is in flight is bounded in number and in memory. A partition whose worker was lost is tried again, under a new
 name. One that is late is given a *double*, which runs beside it: whichever ends first is taken, and since both write
 the same bytes under names of their own, a worker that is only slow, suspended or cut off from us harms nothing. One
-whose worker was killed for memory, or that lost two, runs again alone when the others are done, with twice the request.
-Nothing here has a part in the bytes of a build.
+whose worker was killed for memory, or that lost two, runs again alone when the others are done, with twice the request,
+and is split: its rows are worked on in pieces a quarter as large. Nothing here has a part in the bytes of a build.
 """
 
 import bisect
@@ -26,6 +26,8 @@ __all__ = ["Executor", "KilledForMemoryError", "Limits", "LostWorkerError", "Sch
 POLL_S = 1.0
 LOSSES_UNTIL_ALONE = 2
 """The system's own killer leaves no word: a partition that lost two workers may have been too large for them."""
+SPLIT = 4
+"""Pieces that a partition is split into when its worker may have been too small for it, and each of those again."""
 MAX_PLACES_TOLD = 3
 LEAST_WEIGHT = 1 << 20
 """Bytes that a partition counts for at least where deadlines are reckoned: a smaller one takes the seconds of a start,
@@ -129,6 +131,8 @@ class _Task:
     memory: int
     attempts: int = 0
     losses: int = 0
+    piece_bytes: int = 0
+    """Text to work on at a time; 0: all."""
     done: bool = False
 
 
@@ -150,8 +154,11 @@ class Schedule:
         self._alone: list[_Task] = []
         """Tasks that run when nothing else does."""
 
-    def run(self, jobs: dict[int, "Job"], make_call: Callable[[int], "Call"]) -> Iterator[tuple[int, "Result"]]:
-        """Run the jobs, by their index; yields results as they come."""
+    def run(self, jobs: dict[int, "Job"], make_call: Callable[[int, int], "Call"]) -> Iterator[tuple[int, "Result"]]:
+        """Run the jobs, by their index; yields results as they come.
+
+        make_call: takes the index of a job and `Call.piece_bytes`.
+        """
         self._waiting = [
             _Task(index=index, job=job, memory=needed_bytes(self._stage, job.weight)) for index, job in jobs.items()
         ]
@@ -184,7 +191,7 @@ class Schedule:
 
     def _start(self, task: _Task) -> None:
         task.memory = min(task.memory, self._executor.largest_bytes)  # nodes may have gone
-        handle = self._executor.submit(self._make_call(task.index), task.memory)
+        handle = self._executor.submit(self._make_call(task.index, task.piece_bytes), task.memory)
         self._running[handle] = _Attempt(task, task.attempts, time.monotonic())
         task.attempts += 1
 
@@ -216,8 +223,9 @@ class Schedule:
             raise TaskFailedError(f"{self._name(task)}{_places(task.job.arguments)}: {error}; {self._end(task, error)}")
         if for_memory or task.losses >= LOSSES_UNTIL_ALONE:
             task.memory = min(2 * task.memory, self._executor.largest_bytes)
+            task.piece_bytes = max(1, (task.piece_bytes or task.job.weight) // SPLIT)
             self._alone.append(task)
-            self._tell(f"{self._name(task)}: {error}; trying again alone, with {task.memory >> 20:,} MiB")
+            self._tell(f"{self._name(task)}: {error}; trying again alone, split, with {task.memory >> 20:,} MiB")
         else:
             self._waiting.append(task)
             self._tell(f"{self._name(task)}: {error}; trying again")
@@ -226,8 +234,8 @@ class Schedule:
         told = f"given up after {task.attempts} attempts"
         if isinstance(error, KilledForMemoryError):
             told += (
-                f", the last alone with {task.memory >> 20:,} MiB; give the machine more memory, or build with smaller "
-                "partitions (--set corpus.partition_bytes=N --fresh)"
+                f", the last alone with {task.memory >> 20:,} MiB, split; give the machine more memory, or refuse "
+                "records that are too large for it (--set corpus.max_record_bytes=N --fresh)"
             )
         return told
 

@@ -7,7 +7,7 @@ always a document that is wanted.
 """
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from glmdata.dedupe.candidates import pack_ranks
 from glmdata.dedupe.minhash import sign_texts
 from glmdata.dedupe.survivors import content_hashes
 from glmdata.pipelines.engine import Attempt, Engine, Job, Result
-from glmdata.pipelines.partitions import Partition, read_documents, write_columns
+from glmdata.pipelines.partitions import Partition, read_documents, row_pieces, write_columns
 from glmdata.recipe import DedupeSettings, LanguageSettings, Recipe
 from glmdata.text.language import LanguageColumns, identify_columns
 
@@ -63,22 +63,17 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
     documents = read_documents(attempt, arguments.partition)
     texts = documents["text"]
     outcomes = np.array(documents["outcome"])
-    guesses = identify_columns(texts, arguments.language.engine)
+    lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
+    guesses = _guesses(texts, arguments.language.engine, row_pieces(attempt, lengths))
     languages = guesses.languages
     outcomes[(outcomes == Outcome.KEPT) & ~_wanted(guesses, arguments.languages, arguments.language)] = Outcome.LANGUAGE
     alive = np.flatnonzero(outcomes == Outcome.KEPT)
     hashes = content_hashes(texts)
-    lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
     records = arguments.partition.records(documents["record"].to_numpy())
     priorities = _priorities(arguments.partition, arguments.dedupe.source_priority)
     settings = arguments.dedupe
     compared = alive if settings.exact or settings.near else alive[:0]
-    signed, contents = sign_texts(
-        texts.take(pa.array(compared)),
-        settings.num_perm if settings.near else 0,
-        settings.seed,
-        shingle_size=settings.shingle_size,
-    )
+    signed, contents = _signatures(texts, compared, settings, row_pieces(attempt, lengths[compared]))
     content = np.zeros((documents.num_rows, 2), np.uint64)
     content[compared] = contents
     write_columns(
@@ -114,6 +109,29 @@ def sign(arguments: SignArguments, attempt: Attempt) -> dict[str, Any]:
     for code in arguments.languages:
         found[code] = int(lengths[alive][np.array([languages[row] == code for row in alive], bool)].sum())
     return {"records": documents.num_rows, "compared": len(compared), "language_bytes": found}
+
+
+def _guesses(texts: pa.StringArray, engine: str, pieces: Iterator[slice]) -> LanguageColumns:
+    """What each text is taken for, some at a time."""
+    found = [identify_columns(texts[piece], engine) for piece in pieces]
+    return LanguageColumns(
+        languages=[language for part in found for language in part.languages],
+        scores=np.concatenate([part.scores for part in found]),
+        shares=np.concatenate([part.shares for part in found]),
+        variants=np.concatenate([part.variants for part in found]),
+    )
+
+
+def _signatures(
+    texts: pa.StringArray, rows: npt.NDArray[np.int64], settings: DedupeSettings, pieces: Iterator[slice]
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+    """Signatures and contents of some rows, as `sign_texts` gives them, some at a time."""
+    permutations = settings.num_perm if settings.near else 0
+    found = [
+        sign_texts(texts.take(pa.array(rows[piece])), permutations, settings.seed, shingle_size=settings.shingle_size)
+        for piece in pieces
+    ]
+    return np.concatenate([signed for signed, _ in found]), np.concatenate([contents for _, contents in found])
 
 
 def _wanted(guesses: LanguageColumns, languages: Sequence[str], settings: LanguageSettings) -> npt.NDArray[np.bool_]:

@@ -21,7 +21,14 @@ from glmdata.balance import copies_of, source_weight
 from glmdata.errors import InputError
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
-from glmdata.pipelines.partitions import Partition, read_columns, read_documents, write_columns
+from glmdata.pipelines.partitions import (
+    Partition,
+    joined_columns,
+    read_columns,
+    read_documents,
+    row_pieces,
+    write_columns,
+)
 from glmdata.randomness import mix64, purpose_key
 from glmdata.recipe import Recipe, TokenizerSettings
 from glmdata.remote import without_secrets
@@ -227,30 +234,38 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
     order = np.lexsort((rows, keys, languages))
     rows, languages, keys = rows[order], languages[order], keys[order]
 
-    texts = read_documents(attempt, arguments.partition)["text"].take(pa.array(rows))
+    texts = read_documents(attempt, arguments.partition)["text"]
+    known = {
+        "language": languages,
+        "key": keys,
+        "row": rows.astype(np.uint32),
+        "document_id": signs["document_id"].take(pa.array(rows)),
+    }
+    pieces = row_pieces(attempt, signs["length"].to_numpy()[rows])
+    encoded = joined_columns([_encoded(tokenizer, texts.take(pa.array(rows[piece]))) for piece in pieces])
+    columns = pa.RecordBatch.from_pydict(known | encoded)
+    counts = {"records": len(rows), "tokens": int(encoded["length"].to_numpy().sum())}
+    if arguments.source_weights:
+        columns = _weighted(arguments, columns, signs["hash_high"].to_numpy()[rows])
+    write_columns(attempt.output("tokens.arrow"), {name: columns[name] for name in columns.schema.names})
+    write_columns(attempt.output("bins.arrow"), _counts_by_range(columns, len(codes)))
+    return counts
+
+
+def _encoded(tokenizer: Tokenizer, texts: pa.StringArray) -> dict[str, pa.Array]:
+    """Columns of some documents: length, characters, tokens, sentence_ends."""
     strings = texts.to_pylist()
     tokens, offsets = tokenizer.encode_arrow(texts)
     lengths = np.diff(offsets)
     characters = np.where(lengths > 0, pc.utf8_length(texts).to_numpy(), 0).astype(np.int64)
     byte_lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
     ends, end_offsets = sentence_token_ends(tokenizer, strings, tokens, offsets, byte_lengths, *sentence_ends(texts))
-    columns = pa.RecordBatch.from_pydict(
-        {
-            "language": languages,
-            "key": keys,
-            "row": rows.astype(np.uint32),
-            "length": lengths,
-            "characters": characters,
-            "document_id": signs["document_id"].take(pa.array(rows)),
-            "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(tokens.astype(tokenizer.token_dtype))),
-            "sentence_ends": pa.LargeListArray.from_arrays(end_offsets, pa.array(ends)),
-        }
-    )
-    if arguments.source_weights:
-        columns = _weighted(arguments, columns, signs["hash_high"].to_numpy()[rows])
-    write_columns(attempt.output("tokens.arrow"), {name: columns[name] for name in columns.schema.names})
-    write_columns(attempt.output("bins.arrow"), _counts_by_range(columns, len(codes)))
-    return {"records": len(rows), "tokens": int(offsets[-1])}
+    return {
+        "length": pa.array(lengths),
+        "characters": pa.array(characters),
+        "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(tokens.astype(tokenizer.token_dtype))),
+        "sentence_ends": pa.LargeListArray.from_arrays(end_offsets, pa.array(ends)),
+    }
 
 
 def _weighted(arguments: TokenizeArguments, columns: pa.RecordBatch, hashes: npt.NDArray[np.uint64]) -> pa.RecordBatch:

@@ -49,6 +49,8 @@ class Attempt:
     def __init__(self, work: Path, stage: str, index: int, name: str) -> None:
         self._work, self._stage, self._index, self._name = work, stage, index, name
         self.files: dict[str, Path] = {}
+        self.piece_bytes = 0
+        """As in `Call`."""
 
     def input(self, file: FileRef) -> str:
         """Path of a committed file."""

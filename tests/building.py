@@ -42,13 +42,13 @@ STAGES = (
 
 
 def run(corpus: Path, out: Path, *options: str, address: str = "none", workers: int = 2, **more: Any) -> Built:
-    """Build with the test's settings."""
-    seed = more.pop("seed", None)
+    """Build with the test's settings, by an `executor` if one is given."""
+    seed, executor = more.pop("seed", None), more.pop("executor", None)
     return build(
         [str(corpus)],
         out,
         load_recipe("glm", [*OPTIONS, *options], seed=seed),
-        make_executor=lambda size: choose_executor(address, workers, size),
+        make_executor=lambda size: executor or choose_executor(address, workers, size),
         progress=more.pop("progress", Stops()),
         **more,
     )

@@ -37,11 +37,12 @@ def write(path: Path, records: list[dict[str, Any]], bad: list[str]) -> None:
 def run(
     corpora: Path, task: str, out: Path, *options: str, address: str = "none", workers: int = 2, **more: Any
 ) -> Built:
+    executor = more.pop("executor", None)
     return build(
         [str(more.pop("corpus", corpora / task))],
         out,
         load_recipe(task, [*SMALL, *options]),
-        make_executor=lambda size: choose_executor(address, workers, size),
+        make_executor=lambda size: executor or choose_executor(address, workers, size),
         progress=more.pop("progress", Stops()),
         tokenizer_path=str(corpora / "tokenizer.model"),
         **more,
