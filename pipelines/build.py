@@ -13,7 +13,7 @@ from glmdata.balance import require_languages
 from glmdata.corpus.benchmarks import Benchmark, find_benchmarks
 from glmdata.corpus.files import InputFile, Listing, find_files
 from glmdata.errors import ConfigError, InputError, ShardCorruptError
-from glmdata.pipelines.against import Earlier, open_earlier
+from glmdata.pipelines.against import Earlier, fetch_earlier, open_earlier
 from glmdata.pipelines.assemble import assemble, cut_into_shards
 from glmdata.pipelines.balance import balance
 from glmdata.pipelines.benchmarks import index_benchmarks
@@ -134,6 +134,7 @@ def _run(
     if recipe.finetune.task != "none" and tokenizer is not None and tokenizer_path is not None:
         return _run_finetune(engine, folder, listing, roots, recipe, tokenizer, tokenizer_path)
     index = index_benchmarks(engine, benchmarks, recipe)
+    earlier = fetch_earlier(engine, earlier)
     partitions = _read_corpus(engine, folder, listing, roots, recipe)
     hints = _hints(listing, partitions, recipe) + _idle_weights(listing, recipe)
     deduplicated = deduplicate(engine, partitions, recipe, earlier)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from glmdata.corpus.files import find_files
 from glmdata.dedupe.signature_index import index_batches, index_schema
 from glmdata.errors import BuildExistsError, ConfigError, InputError
-from glmdata.pipelines.against import INDEX_FILE, SIGNATURES, describe_index, open_earlier
+from glmdata.pipelines.against import INDEX_FILE, SIGNATURES, describe_index, fetch_earlier, open_earlier
 from glmdata.pipelines.dedupe import Deduplicated, Duplicates, deduplicate, surviving_rows
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Progress
 from glmdata.pipelines.ingest import ingest
@@ -67,6 +67,7 @@ def index_corpus(
         executor = make_executor(sum(file.size for file in listing.files))
         try:
             engine = Engine(Path(absolute(folder)), executor, progress)
+            earlier = fetch_earlier(engine, earlier)
             partitions = ingest(engine, listing.files, recipe)
             deduplicated = deduplicate(engine, partitions, recipe, earlier)
             results = engine.run("index", list(_jobs(partitions, deduplicated, recipe.dedupe)))

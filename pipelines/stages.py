@@ -4,6 +4,7 @@ __all__ = ["DOING", "IN_BYTES", "UNITS"]
 
 DOING = {
     "benchmarks": "read benchmarks",
+    "fetch": "fetch signatures",
     "ingest": "read files",
     "sign": "language, hashes",
     "gather": "order by likeness",

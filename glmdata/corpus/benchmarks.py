@@ -4,8 +4,11 @@ They are read as corpora are, but strictly: a benchmark that is only half read w
 cannot be read is an error and no row of a quarantine.
 """
 
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,8 @@ from glmdata.corpus.streams import UnreadableError, open_checked, read_blocks, w
 from glmdata.corpus.tables import ARROW_MAGIC
 from glmdata.errors import ConfigError, InputError
 from glmdata.recipe import CorpusSettings
-from glmdata.remote import is_remote, without_secrets
-from glmdata.storage import absolute, file_digest, storage_errors
+from glmdata.remote import CHUNK_BYTES, is_remote, without_secrets
+from glmdata.storage import PLACE, absolute, file_digest, storage_errors
 
 __all__ = ["Benchmark", "find_benchmarks", "read_benchmark"]
 
@@ -39,25 +42,33 @@ class Benchmark:
 
     uri: str
     """Path inside the folder that was given, or the file's name."""
-    path: str
+    path: str = field(metadata=PLACE, repr=False)
+    """Or URI."""
     format: Format
     compression: Compression | None
     bytes: int
     xxh3: str
+
+    @property
+    def name(self) -> str:
+        """Where it lies, as it may be shown."""
+        return without_secrets(self.path)
 
 
 def find_benchmarks(places: Sequence[str]) -> tuple[Benchmark, ...]:
     """The files of `decontamination.benchmarks`, sorted by uri, each hashed.
 
     Raises:
-        ConfigError: a place does not exist.
+        ConfigError: a place does not exist, or is a URI with what must not be shown.
+        StorageError: an object store does not answer.
         InputError: a place holds no readable file, or two files have one uri.
     """
     found: dict[str, Benchmark] = {}
     for place in places:
-        if is_remote(place):
+        if is_remote(place) and without_secrets(place) != place.rstrip("/"):
             raise ConfigError(
-                f"{KEY}: {without_secrets(place)}: benchmarks are read from a local path; copy them there"
+                f"{KEY}: {without_secrets(place)}: the build keeps its recipe, so give the URI without user, password "
+                "and query; credentials, and the endpoint of a store of your own, are taken from the environment"
             )
         if "://" not in place and not Path(place).exists():
             raise ConfigError(f"{KEY}: {place}: no such file or folder")
@@ -66,26 +77,25 @@ def find_benchmarks(places: Sequence[str]) -> tuple[Benchmark, ...]:
         except InputError as error:
             raise InputError(f"{KEY}: {str(error).removeprefix('--corpus ')}") from None
         if not listing.files:
-            raise InputError(f"{KEY}: no .jsonl, .txt, .parquet or .arrow file in {place}")
+            raise InputError(f"{KEY}: no .jsonl, .txt, .parquet or .arrow file in {without_secrets(place)}")
         for file in listing.files:
             benchmark = _hashed(file)
             if found.setdefault(file.uri, benchmark).path != benchmark.path:
                 raise InputError(
-                    f"{KEY}: {found[file.uri].path} and {file.path} are both called {file.uri}; give the folder that "
-                    "holds both"
+                    f"{KEY}: {found[file.uri].name} and {benchmark.name} are both called {file.uri}; give the folder "
+                    "that holds both"
                 )
     return tuple(found[uri] for uri in sorted(found))
 
 
 def _hashed(file: InputFile) -> Benchmark:
+    name = without_secrets(file.path)
     if file.problem is not None:
-        raise InputError(f"{KEY}: {file.path}: {file.problem}")
+        raise InputError(f"{KEY}: {name}: {file.problem}")
     if file.size > MAX_BENCHMARK_BYTES:
-        raise InputError(
-            f"{KEY}: {file.path} has {file.size:,} bytes; a benchmark file has at most {MAX_BENCHMARK_BYTES:,}"
-        )
-    with storage_errors("reading a benchmark"):
-        size, digest = file_digest(file.path)
+        raise InputError(f"{KEY}: {name} has {file.size:,} bytes; a benchmark file has at most {MAX_BENCHMARK_BYTES:,}")
+    with storage_errors("reading a benchmark"), _at_hand(file.path) as path:
+        size, digest = file_digest(path)
     return Benchmark(
         uri=file.uri, path=file.path, format=file.format, compression=file.compression, bytes=size, xxh3=digest
     )
@@ -96,14 +106,28 @@ def read_benchmark(benchmark: Benchmark, fields: Sequence[str]) -> Iterator[list
 
     Raises InputError where a record cannot be read or lacks a field, naming the place, and if the file changed.
     """
-    with storage_errors("reading a benchmark"):
-        if file_digest(benchmark.path) != (benchmark.bytes, benchmark.xxh3):
-            raise InputError(f"{benchmark.path} changed since the build began; run the command again with --fresh")
+    name = benchmark.name
+    with storage_errors("reading a benchmark"), _at_hand(benchmark.path) as path:
+        if file_digest(path) != (benchmark.bytes, benchmark.xxh3):
+            raise InputError(f"{name} changed since the build began; run the command again with --fresh")
         try:
-            for number, record in enumerate(_records(benchmark)):
-                yield _texts(record, fields, f"{KEY}: {benchmark.path}, record {number}")
+            for number, record in enumerate(_records(replace(benchmark, path=path))):
+                yield _texts(record, fields, f"{KEY}: {name}, record {number}")
         except UnreadableError as error:
-            raise InputError(f"{KEY}: {benchmark.path}: {error.reason}") from None
+            raise InputError(f"{KEY}: {name}: {error.reason}") from None
+
+
+@contextlib.contextmanager
+def _at_hand(place: str) -> Iterator[str]:
+    """The path of a file, or of a copy of an object that is gone afterwards: parquet is read from anywhere in it."""
+    if not is_remote(place):
+        yield place
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        with open_checked(place) as source:
+            shutil.copyfileobj(source, copy, CHUNK_BYTES)
+        copy.flush()
+        yield copy.name
 
 
 def _records(benchmark: Benchmark) -> Iterator[Any]:

@@ -87,11 +87,11 @@ class RemoteFolder:
                 if found == (size, digest):
                     return
         except FileNotFoundError:
-            raise ShardError(f"{self.name}/{name}: missing; {self._cure}") from None
+            raise ShardError(f"{self.store.shown(name)}: missing; {self._cure}") from None
         told = f"its bytes are not those that were written (xxh3 is not {digest})"
         if found[0] != size:
             told = f"{'more than ' if found[0] > size else ''}{min(found[0], size)} bytes, the manifest says {size}"
-        raise ShardCorruptError(f"{self.name}/{name}: {told}; {self._cure}")
+        raise ShardCorruptError(f"{self.store.shown(name)}: {told}; {self._cure}")
 
     def names(self, under: str) -> Iterator[str]:
         """All objects below a prefix of the build. Raises StorageError."""
