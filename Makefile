@@ -21,7 +21,7 @@ demo: setup
 # Kernels are compiled by both processors at once; two processes that test would each compile what they meet.
 test: setup
 	$(BIN)/python -m glmdata.precompile 2
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
