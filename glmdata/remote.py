@@ -33,6 +33,8 @@ MAX_TOLD = 300
 GCS_RETRY_S = 5
 """How long Arrow's client of Google's store tries again by itself in each of our attempts."""
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
+_HIDDEN_PREFIXES = ("gs://", "gcs://")
+"""Where Arrow's client lists no prefix that has no object of its own: all objects below tell which there are."""
 _HOPELESS = {
     "NO_SUCH_BUCKET": "there is no such bucket",
     "ACCESS_DENIED": "permission denied; the credentials there are do not allow it",
@@ -216,6 +218,9 @@ class Remote:
     def entries(self, name: str = "") -> list[str]:
         """Names directly below a prefix, those of prefixes with a slash at the end. Raises StorageError."""
         from pyarrow.fs import FileSelector, FileType
+
+        if self._uri.startswith(_HIDDEN_PREFIXES):
+            return sorted({head + slash for head, slash, _ in (found.name.partition("/") for found in self.find(name))})
 
         def attempt() -> list[str]:
             store, path = self.open(name)

@@ -1,55 +1,79 @@
 """gs:// against an emulator of Google's store on loopback, which the test starts and stops."""
 
+import contextlib
 import importlib.util
 import json
-import os
-import urllib.parse
-import urllib.request
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+from building import run
 from commands import glmdata
+from corpora import write_corpus
 from synthetic import write_build
 
 from glmdata.errors import ShardError, StorageError
+from glmdata.remote import Remote
+from glmdata.shards.verify import verify
 
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'glmdata[train]'")
 
 ROWS = 60
 
 
+SERVER = "from gcp_storage_emulator.server import create_server as c; c('127.0.0.1', {}, True, 'glm').run()"
+"""In a process of its own: Arrow's client keeps the interpreter to itself while it closes an upload."""
+
+
 @pytest.fixture(scope="module")
-def google(tmp_path_factory):
-    """(URI, folder) of a build in the store."""
+def store():
+    """URI of a bucket, with the environment that leads Arrow's client there."""
     if importlib.util.find_spec("gcp_storage_emulator") is None:
         pytest.skip("the emulator is not installed: pip install gcp-storage-emulator")
-    from gcp_storage_emulator.server import create_server
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", SERVER.format(port)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        try:
+            wait_for(port, server)
+            for name in ("STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT"):
+                patch.setenv(name, f"http://127.0.0.1:{port}")
+            patch.setenv("NO_PROXY", "127.0.0.1")
+            yield "gs://anonymous@glm"
+        finally:
+            server.terminate()
 
+
+def wait_for(port, server):
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if server.poll() is not None:
+            raise RuntimeError("the emulator ended")
+        time.sleep(0.1)
+    raise RuntimeError("the emulator does not answer")
+
+
+def upload(folder, uri):
+    place = Remote(uri)
+    for path in filter(Path.is_file, folder.rglob("*")):
+        place.upload(path, path.relative_to(folder).as_posix())
+    return uri
+
+
+@pytest.fixture(scope="module")
+def google(store, tmp_path_factory):
+    """(URI, folder) of a build in the store."""
     folder = tmp_path_factory.mktemp("google") / "build"
     write_build(folder, rows=ROWS)
-    with pytest.MonkeyPatch.context() as patch:
-        server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="glm")
-        server.start()
-        try:
-            address = f"http://127.0.0.1:{server._api._httpd.server_port}"
-            for name in ("STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT"):
-                patch.setenv(name, address)
-            patch.setenv("NO_PROXY", "127.0.0.1")
-            for path in filter(os.path.isfile, folder.rglob("*")):
-                put(address, f"b/{path.relative_to(folder).as_posix()}", path.read_bytes())
-            yield "gs://anonymous@glm/b", folder
-        finally:
-            server.stop()
-
-
-def put(address, name, data):
-    query = urllib.parse.urlencode({"uploadType": "media", "name": name})
-    request = urllib.request.Request(
-        f"{address}/upload/storage/v1/b/glm/o?{query}",
-        data=data,
-        headers={"Content-Type": "application/octet-stream"},
-        method="POST",
-    )
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+    return upload(folder, f"{store}/b"), folder
 
 
 def names(stream):
@@ -79,3 +103,15 @@ def test_a_missing_object_is_named(google, tmp_path):
     uri, _ = google
     with pytest.raises((ShardError, StorageError), match="gs://glm/none"):
         ShardStream(uri.replace("/b", "/none"), 6, cache_dir=tmp_path / "cache")
+
+
+def test_a_corpus_and_a_build_in_the_store_have_the_bytes_of_those_at_hand(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLMDATA_CACHE_DIR", str(tmp_path / "cache"))
+    write_corpus(tmp_path / "corpus")
+    corpus, out = upload(tmp_path / "corpus", f"{store}/corpus"), f"{store}/out"
+    near = run(tmp_path / "corpus", tmp_path / "near")
+    assert run(corpus, tmp_path / "far").manifest == near.manifest
+    assert run(corpus, out).manifest == near.manifest
+    assert run(corpus, out).already_there
+    assert list(verify(out)) == []
+    assert {found.name for found in Remote(out).find(".build")} == {"corpus.json", "identity.json"}
