@@ -247,12 +247,14 @@ def main() -> None:
         if args.trials:
             with cluster(3) as nodes:
                 trials.measure(nodes.address)
-                print(f"quiet build: {trials.seconds:.1f} s, {trials.records:,} records")
+                print(f"quiet build: {trials.seconds:.1f} s, {trials.records:,} records", flush=True)
                 until = time.monotonic() + 60 * args.minutes
-                for number in range(args.trials):
-                    if time.monotonic() < until:
-                        trials.trial(number, nodes)
-            tell(trials)
+                try:
+                    for number in range(args.trials):
+                        if time.monotonic() < until:
+                            trials.trial(number, nodes)
+                finally:  # stopped by hand too
+                    tell(trials)
         if args.resume_runs:
             if not args.resume_corpus.is_dir():
                 sys.exit(f"no corpus at {args.resume_corpus}: give --resume-corpus DIR, or --resume-runs 0")
