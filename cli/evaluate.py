@@ -56,12 +56,14 @@ def command(
     """Loss and perplexity of a model on the rows of a build, by objective and language.
 
     CKPT is a checkpoint, or a run, whose newest one is taken; quantised ones and adapters too. Of cloze questions the
-    accuracy is told. With --generate the model answers rows of sft and seq2seq, and its answers are compared with
-    theirs: ROUGE-1, 2 and L, in Chinese by character. How it chooses tokens is said as for `glmdata generate`.
+    accuracy is told, choices weighed as the run did. With --generate the model answers rows of sft and seq2seq, and its
+    answers are compared with theirs: ROUGE-1, 2 and L, in Chinese by character. How it chooses tokens is said as for
+    `glmdata generate`.
     """
     loaded = load_checkpoint(checkpoint, base=base, device=device)
     from glmdata.model.decoding import Decoding
-    from glmdata.training.evaluation import evaluate_task, evaluation_rows
+    from glmdata.training.checkpoint import newest_checkpoint
+    from glmdata.training.evaluation import cloze_settings, evaluate_task, evaluation_rows
     from glmdata.training.generated import check_rows
 
     chosen = Decoding(**decoding)
@@ -72,7 +74,7 @@ def command(
     stream = evaluation_rows(loaded, shards, holdout=holdout, batch_size=batch_size)
     if generate:
         check_rows(stream.shards)  # before the loss is computed, which takes its time
-    found = evaluate_task(loaded, stream)
+    found = evaluate_task(loaded, stream, cloze_settings(newest_checkpoint(checkpoint)))
     if generate:
         found |= {"generated": _generated(loaded, stream, chosen, answers)}
     if as_json:

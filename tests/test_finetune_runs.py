@@ -225,6 +225,22 @@ def test_an_evaluation_tells_what_the_rows_are_for(world: Path) -> None:
     assert (lonely.exit_code, "give that too" in lonely.output) == (2, True)
 
 
+def test_an_evaluation_weighs_choices_as_the_run_did(world: Path, tmp_path: Path) -> None:
+    last = finetune(options(world, "several", tmp_path, holdout=60, cloze={"length_penalty": 2.0}))
+    command = [str(tmp_path), "--shards", str(world / "several"), "--holdout", "60", "--json"]
+    found = json.loads(run_evaluate(command))
+    assert found["loss"] == pytest.approx(last["evaluation"]["loss"], rel=1e-5)
+    [checkpoint] = (path for path in tmp_path.glob("checkpoints/step-*6/state.json"))
+    state = json.loads(checkpoint.read_text("utf-8"))
+    state["settings"]["cloze"]["length_penalty"] = 0.0
+    checkpoint.write_text(json.dumps(state), "utf-8")
+    assert json.loads(run_evaluate(command))["loss"] != pytest.approx(found["loss"], rel=1e-3)
+    state["settings"]["cloze"]["length_penalty"] = "long"
+    checkpoint.write_text(json.dumps(state), "utf-8")
+    with pytest.raises(ConfigError, match="has no settings of a run"):
+        run_evaluate(command)
+
+
 @pytest.mark.parametrize("name", ["none", "lora", "prefix"])
 def test_a_killed_run_goes_on_with_the_same_losses_to_the_last_bit(world: Path, tmp_path: Path, name: str) -> None:
     class Killed(Exception):

@@ -2,20 +2,23 @@
 
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from glmdata.errors import ConfigError, TrainingError
 from glmdata.model.checkpoint import Checkpoint
 from glmdata.streaming import ShardStream
+from glmdata.training.checkpoint import read_state
 from glmdata.training.cloze import Cloze, answers_of
 from glmdata.training.finetune_settings import ClozeSettings
 from glmdata.training.language_modelling import LanguageModelling
 from glmdata.training.run import gmask_of, task_name
 from glmdata.training.task import Task
 
-__all__ = ["evaluate", "evaluate_task", "evaluation_rows"]
+__all__ = ["cloze_settings", "evaluate", "evaluate_task", "evaluation_rows"]
 
 
 def evaluation_rows(
@@ -54,16 +57,31 @@ def evaluate(checkpoint: Checkpoint, stream: ShardStream) -> dict[str, Any]:
     return {**found, "perplexity": math.exp(found["loss"])}
 
 
-def evaluate_task(checkpoint: Checkpoint, stream: ShardStream) -> dict[str, Any]:
+def cloze_settings(folder: Path) -> ClozeSettings:
+    """How the finetuning run that left a checkpoint weighs choices; the defaults for checkpoints of anything else.
+
+    Raises ConfigError where its state.json is damaged.
+    """
+    if not (folder / "state.json").exists():
+        return ClozeSettings()
+    settings = read_state(folder).get("settings")
+    given = settings.get("cloze") if isinstance(settings, dict) else None
+    try:
+        return ClozeSettings() if given is None else ClozeSettings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{folder / 'state.json'} has no settings of a run: {error.errors()[0]['msg']}") from None
+
+
+def evaluate_task(checkpoint: Checkpoint, stream: ShardStream, settings: ClozeSettings | None = None) -> dict[str, Any]:
     """What a finetuning run says of an evaluation: of cloze questions accuracy and more, else as `evaluate`.
 
-    Choices are weighed as by default, without a length penalty. Raises as `evaluate`.
+    settings: how choices are weighed; by default without a length penalty. Raises as `evaluate`.
     """
     model, shards = checkpoint.model, stream.shards
     if task_name(shards) != "cloze":
         return evaluate(checkpoint, stream)
     device = model.word_embeddings.weight.device
-    task = Cloze([answers_of(shards)], ClozeSettings(), device, gmask_of(model.config, shards))
+    task = Cloze([answers_of(shards)], settings or ClozeSettings(), device, gmask_of(model.config, shards))
     return _summed(checkpoint, stream, task)
 
 
