@@ -25,7 +25,7 @@ ROWS = 60
 
 
 SERVER = "from gcp_storage_emulator.server import create_server as c; c('127.0.0.1', {}, True, 'glm').run()"
-"""In a process of its own: Arrow's client keeps the interpreter to itself while it closes an upload."""
+"""In a process of its own: uploads hang where it runs in a thread of this one."""
 
 
 @pytest.fixture(scope="module")
