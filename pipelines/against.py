@@ -114,17 +114,28 @@ def describe_index(files: Sequence[FileRef], names: Sequence[str]) -> str:
 def _listed(folder: str, shown: str) -> tuple[str, list[FileRef]]:
     """Fingerprint, and the signature files with absolute paths or URIs."""
     place = open_folder(absolute(folder))
-    try:
-        place.read(MANIFEST_NAME, 1)
-    except (FileNotFoundError, NotADirectoryError):
-        fingerprint, found = _indexed(place, shown)
-    else:
+    if _is_build(place):
         manifest = Manifest.load(place)
         found = [(name, file.bytes, file.xxh3) for name, file in manifest.files.items()]
         found = sorted(entry for entry in found if entry[0].startswith(f"{SIGNATURES}/"))
         fingerprint = manifest.fingerprint
+    else:
+        fingerprint, found = _indexed(place, shown)
     below = (lambda name: f"{place.name}/{name}") if isinstance(place, LocalFolder) else place.store.below
     return fingerprint, [FileRef(path=below(name), bytes=size, xxh3=digest) for name, size, digest in found]
+
+
+def _is_build(place: Folder) -> bool:
+    """Whether there is a manifest; why one cannot be read is told by who reads it."""
+    try:
+        place.read(MANIFEST_NAME, 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except StorageError:
+        raise
+    except OSError:
+        return True
+    return True
 
 
 def _indexed(place: Folder, shown: str) -> tuple[str, list[tuple[str, int, str]]]:
@@ -137,6 +148,8 @@ def _indexed(place: Folder, shown: str) -> tuple[str, list[tuple[str, int, str]]
         raise ConfigError(
             f"{shown}: there is no manifest.json of a finished build and no {INDEX_FILE} of an index"
         ) from None
+    except StorageError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{shown}: its {INDEX_FILE} cannot be read ({error}); {_CURE}") from None
     for name, _, _ in found:

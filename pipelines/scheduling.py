@@ -4,7 +4,8 @@ What is in flight is bounded in number and in memory. A partition whose worker w
 name. One that is late is given a *double*, which runs beside it: whichever ends first is taken, and since both write
 the same bytes under names of their own, a worker that is only slow, suspended or cut off from us harms nothing. One
 whose worker was killed for memory, or that lost two, runs again alone when the others are done, with twice the request,
-and is split: its rows are worked on in pieces a quarter as large. Nothing here has a part in the bytes of a build.
+and is split where its stage can be: its rows are worked on in pieces a quarter as large. Nothing here has a part in
+the bytes of a build.
 """
 
 import bisect
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from glmdata.errors import ConfigError, GlmdataError, TaskFailedError
 from glmdata.pipelines.memory import needed_bytes
+from glmdata.pipelines.stages import IN_PIECES
 
 if TYPE_CHECKING:
     from glmdata.pipelines.engine import Call, Job, Result
@@ -223,9 +225,10 @@ class Schedule:
             raise TaskFailedError(f"{self._name(task)}{_places(task.job.arguments)}: {error}; {self._end(task, error)}")
         if for_memory or task.losses >= LOSSES_UNTIL_ALONE:
             task.memory = min(2 * task.memory, self._executor.largest_bytes)
-            task.piece_bytes = max(1, (task.piece_bytes or task.job.weight) // SPLIT)
+            if self._stage in IN_PIECES:
+                task.piece_bytes = max(1, (task.piece_bytes or task.job.weight) // SPLIT)
             self._alone.append(task)
-            self._tell(f"{self._name(task)}: {error}; trying again alone, split, with {task.memory >> 20:,} MiB")
+            self._tell(f"{self._name(task)}: {error}; trying again {self._how(task)}")
         else:
             self._waiting.append(task)
             self._tell(f"{self._name(task)}: {error}; trying again")
@@ -233,11 +236,14 @@ class Schedule:
     def _end(self, task: _Task, error: LostWorkerError) -> str:
         told = f"given up after {task.attempts} attempts"
         if isinstance(error, KilledForMemoryError):
-            told += (
-                f", the last alone with {task.memory >> 20:,} MiB, split; give the machine more memory, or refuse "
-                "records that are too large for it (--set corpus.max_record_bytes=N --fresh)"
-            )
+            told += f", the last {self._how(task)}; give the machine more memory"
+            if task.piece_bytes:
+                told += ", or refuse records that are too large for it (--set corpus.max_record_bytes=N --fresh)"
         return told
+
+    def _how(self, task: _Task) -> str:
+        split = f", {task.piece_bytes:,} bytes of text at a time" if task.piece_bytes else ""
+        return f"alone, with {task.memory >> 20:,} MiB{split}"
 
     def _double_late(self) -> None:
         """Give late tasks a double, and end the attempt before one that is late too."""

@@ -1,6 +1,6 @@
 """The stages of a build in the user's words, for progress bars and report.html."""
 
-__all__ = ["DOING", "IN_BYTES", "UNITS"]
+__all__ = ["DOING", "IN_BYTES", "IN_PIECES", "UNITS"]
 
 DOING = {
     "benchmarks": "read benchmarks",
@@ -35,3 +35,5 @@ UNITS = {"assemble": "samples", "layout": "samples", "shards": "samples", "bench
 """What a stage counts, where that is not documents."""
 IN_BYTES = {"benchmarks", "ingest", "sign", "paragraphs", "clean", "tokenize", "encode", "merge", "shards"}
 """Stages whose jobs are weighed in bytes, so that MB/s mean something."""
+IN_PIECES = {"sign", "paragraphs", "clean", "tokenize", "encode"}
+"""Stages whose jobs can work on some of their rows at a time (`glmdata.pipelines.partitions.row_pieces`)."""

@@ -199,4 +199,4 @@ def test_a11_a_partition_killed_for_memory_again_and_again_ends_the_build(
         executor.close()
     # Where others fill the memory meanwhile, the second attempt is killed before it begins.
     assert len((tmp_path / "tries").read_text().splitlines()) in (1, 2)
-    assert any("trying again alone, split, with" in message for message in progress.messages)
+    assert any("trying again alone, with" in message for message in progress.messages)
