@@ -4,8 +4,7 @@
 
 The sentences of --corpus, dealt out anew for each of --times copies (variations.py), are built as often as there are
 numbers in --pieces, each partition in so many pieces, by a process of its own for each job. Printed is the largest peak
-of resident memory of a stage (ru_maxrss), and, as `balance`, that of a process that has only loaded the libraries. All
-builds must have one fingerprint.
+of resident memory of a stage (ru_maxrss). All builds must have one fingerprint.
 """
 
 import argparse
@@ -117,7 +116,7 @@ def main() -> None:
             peaks.append(executor.peaks)
     if len(fingerprints) != 1:
         sys.exit(f"the builds differ: {', '.join(sorted(fingerprints))}")
-    rows = [[stage, *(f"{found[stage] / 1e6:,.0f}" for found in peaks)] for stage in (*STAGES, "balance")]
+    rows = [[stage, *(f"{found[stage] / 1e6:,.0f}" for found in peaks)] for stage in STAGES]
     table(f"peak MB, partitions of {size >> 20} MiB", ["stage", *(f"1/{pieces}" for pieces in args.pieces)], rows)
 
 

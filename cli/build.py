@@ -35,7 +35,7 @@ MUCH_PADDING = 0.25
 @click.option(
     "--against",
     multiple=True,
-    metavar="DIR",
+    metavar="DIR|URI",
     help="Leave out what this earlier build, or index of `glmdata dedupe index`, holds. Repeat it for each.",
 )
 @set_option

@@ -20,7 +20,7 @@ def command() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @recipe_option
 @set_option
-@click.option("--against", multiple=True, metavar="DIR", help="Leave out what this build or index holds already.")
+@click.option("--against", multiple=True, metavar="DIR|URI", help="Leave out what this build or index holds already.")
 @address_option
 @workers_option
 @json_option

@@ -143,7 +143,7 @@ class DecontaminationSettings(Section):
     """Benchmarks that must not be trained on, looked for after duplicates are removed."""
 
     benchmarks: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    """Files or folders of jsonl, txt, parquet or Arrow, as corpora; without any, nothing is looked for."""
+    """Files, folders or URIs of jsonl, txt, parquet or Arrow, as corpora; without any, nothing is looked for."""
     fields: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     """Fields of their records that are compared; without any, every string in a record is."""
     ngram_size: int = Field(13, ge=4, le=100)

@@ -135,6 +135,8 @@ class _Survivors:
     @classmethod
     def joined(cls, parts: "Sequence[_Survivors]") -> "_Survivors":
         """Those of some pieces, one behind the other."""
+        if len(parts) == 1:
+            return parts[0]
         notes: dict[int, list[str]] = {}
         figures, start = Counter[str](), 0
         for part in parts:

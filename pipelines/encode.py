@@ -117,7 +117,8 @@ def _encoded(
     codec = Codec(encode=tokenizer.encode, decode=tokenizer.decode, special=tokenizer.special)
     made = rows_of(examples, codec, arguments.settings, arguments.sequence_length)
     made = [row for row in made if all(len(answer) for answer in row.answers)]
-    rows = [row for row in made if not _is_tie(row, arguments.settings)]
+    ties = [_is_tie(row, arguments.settings) for row in made]
+    rows = [row for row, tie in zip(made, ties, strict=True) if not tie]
     told = {
         "rows": np.ones(len(rows), np.int64),
         "tokens": np.array([_own_tokens(row, tokenizer.num_pieces) for row in rows], np.int64),
@@ -131,7 +132,7 @@ def _encoded(
         "language": np.zeros(len(rows), np.uint8),  # one stream, whatever the language
         "code": pa.array([languages[place] for place in of.tolist()], pa.string()),
     }
-    tied = [row.example for row in made if _is_tie(row, arguments.settings)]
+    tied = [row.example for row, tie in zip(made, ties, strict=True) if tie]
     return _Encoded(
         table={name: pa.array(column) for name, column in table.items()},
         tied=records[np.array(tied, np.int64)],

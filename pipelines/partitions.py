@@ -162,6 +162,8 @@ def row_pieces(attempt: Attempt, sizes: npt.NDArray[np.int64]) -> Iterator[slice
 
 def joined_columns(parts: Sequence[Mapping[str, pa.Array]]) -> dict[str, pa.Array]:
     """The columns of some pieces, one behind the other."""
+    if len(parts) == 1:
+        return dict(parts[0])
     return {name: pa.concat_arrays([part[name] for part in parts]) for name in parts[0]}
 
 

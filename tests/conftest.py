@@ -41,6 +41,14 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tasks to be tuned on, whose answers are easy to learn, and a model that knows nothing yet; no test changes it."""
+    from tuning import write_world  # imports PyTorch
+
+    return write_world(tmp_path_factory.mktemp("tune"))
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of a store that is empty for each file of tests."""

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from commands import glmdata
 from models import torch
-from tuning import ANSWERS, options, write_world
+from tuning import ANSWERS, options
 
 from glmdata.cli.evaluate import command as evaluate_command
 from glmdata.errors import ConfigError
@@ -17,19 +17,6 @@ from glmdata.streaming import ShardStream
 from glmdata.training.choices import choice_log_probabilities, first_token_log_probabilities
 from glmdata.training.cloze import answers_of
 from glmdata.training.finetune import finetune
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("tune"))
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])

@@ -9,7 +9,7 @@ import pytest
 from commands import glmdata
 from models import torch
 from training_runs import TIMINGS, run_alone, run_together, told
-from tuning import make, options, reviews, small, write_world
+from tuning import make, options, reviews, small
 
 from glmdata.errors import ConfigError, InputError
 from glmdata.model.adapters import is_adapter
@@ -25,19 +25,6 @@ from glmdata.training.evaluation import evaluate_task, evaluation_rows
 from glmdata.training.finetune import finetune, steps_of
 from glmdata.training.finetune_settings import FinetuneSettings
 from glmdata.training.metrics import read_metrics
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("tune"))
 
 
 @pytest.mark.parametrize("shards", ["single", "several"])

@@ -62,8 +62,9 @@ def kept_rows(views: Views, lists: dict[str, ListView], file: Descriptor, offset
     starts = {name: offset + views[name].ctypes.data for name in MATRIX_COLUMNS}
     small = {name: array.copy() for name, array in views.items() if name not in starts}
     copies = {name: view.copy() for name, view in lists.items()}
-    cost = VIEWS_BYTES + sum(view.values.nbytes for view in copies.values())
-    return Kept(cost, small, scalar_rows(views), copies, file, starts, 0)
+    scalars = scalar_rows(views)
+    cost = VIEWS_BYTES + scalars.nbytes + sum(view.values.nbytes for view in copies.values())
+    return Kept(cost, small, scalars, copies, file, starts, 0)
 
 
 def scalar_rows(views: Views) -> npt.NDArray[np.int64]:

@@ -383,11 +383,11 @@ class Shards:
         index, local = self._shard_of(number)
         shard = self.mapping.shard(index)
         views, lists = column_views(batch), list_views(batch) if self._with_lists else {}
-        if self.compressed:
-            return Kept(VIEWS_BYTES + batch.nbytes, views, scalar_rows(views), lists, None, {}, 0)
         if self._mapped or shard.file is None:
-            touches = 0 if self._small else message.size
-            return Kept(VIEWS_BYTES, views, scalar_rows(views), lists, None, {}, touches)
+            scalars = scalar_rows(views)
+            cost = VIEWS_BYTES + scalars.nbytes + (batch.nbytes if self.compressed else 0)
+            touches = 0 if self._small or self.compressed else message.size
+            return Kept(cost, views, scalars, lists, None, {}, touches)
         return kept_rows(views, lists, shard.file, shard.blocks[local].offset - message.address)
 
     def shards_of(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
