@@ -17,6 +17,7 @@ import click
 
 from glmdata import __version__
 from glmdata.errors import ConfigError, GlmdataError
+from glmdata.imports import hide_unused_libraries
 
 __all__ = ["main"]
 
@@ -101,6 +102,7 @@ def _watch_signals() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     _watch_signals()
+    hide_unused_libraries()
     try:
         _glmdata.main(standalone_mode=False)
         code = 0

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from glmdata.errors import ClusterError, ConfigError
+from glmdata.imports import hide_unused_libraries
 from glmdata.pipelines.engine import Call, Result, perform
 from glmdata.pipelines.memory import available_bytes
 from glmdata.pipelines.scheduling import KilledForMemoryError, LostWorkerError
@@ -63,6 +64,12 @@ def remove_stale_folders() -> None:
         owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def perform_in_worker(call: Call) -> Result:
+    """Run one attempt in a Ray worker."""
+    hide_unused_libraries()
+    return perform(call)
 
 
 class RayExecutor:
@@ -206,4 +213,4 @@ class RayExecutor:
             self._head = ray.get_runtime_context().gcs_address
         self._look()
         # Storage is shared, so that any node will do; spread, they read and write at the speed of all of them.
-        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(perform)
+        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(perform_in_worker)

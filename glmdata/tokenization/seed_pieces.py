@@ -85,32 +85,36 @@ def seed_pieces(
         numbers[entries] = np.arange(len(entries), dtype=np.int32)
         grams = numbers[slots]
         places, grams = places[grams >= 0], grams[grams >= 0]
-    return found.texts(characters), found.sums
+    return found.best(characters)
 
 
 class _Candidates:
-    """The most frequent substrings so far."""
+    """The most frequent substrings so far, and those that occur as often as the last of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.starts, self.sizes = np.zeros(0, np.int32), np.zeros(0, np.int32)
-        self.sums = np.zeros(0, np.int64)
+        self._starts, self._sizes = np.zeros(0, np.int32), np.zeros(0, np.int32)
+        self._sums = np.zeros(0, np.int64)
         self.least = MIN_COUNT
         """Whatever occurs less often cannot be among them any more."""
 
     def add(self, starts: npt.NDArray[np.int32], sums: npt.NDArray[np.int64], size: int) -> None:
         """Join substrings of `size` characters that begin at `starts`."""
-        starts, sums = np.concatenate([self.starts, starts]), np.concatenate([self.sums, sums])
-        sizes = np.concatenate([self.sizes, np.full(len(starts) - len(self.sizes), size, np.int32)])
-        best = np.lexsort((sizes, starts, -sums))[: self._limit]
-        self.starts, self.sums, self.sizes = starts[best], sums[best], sizes[best]
-        if len(best) == self._limit:
-            self.least = max(self.least, int(self.sums[-1]))
+        sums = np.concatenate([self._sums, sums])
+        if len(sums) >= self._limit:
+            self.least = max(self.least, int(np.partition(sums, -self._limit)[-self._limit]))
+        frequent = np.flatnonzero(sums >= self.least)
+        sizes = np.concatenate([self._sizes, np.full(len(starts), size, np.int32)])
+        self._starts = np.concatenate([self._starts, starts])[frequent]
+        self._sums, self._sizes = sums[frequent], sizes[frequent]
 
-    def texts(self, characters: npt.NDArray[np.uint32]) -> list[str]:
-        """The substrings."""
-        bounds = zip(self.starts.tolist(), (self.starts + self.sizes).tolist(), strict=True)
-        return [characters[start:stop].tobytes().decode("utf-32-le") for start, stop in bounds]
+    def best(self, characters: npt.NDArray[np.uint32]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """The substrings, most frequent first, and their sums."""
+        order = np.lexsort((self._sizes, self._starts, -self._sums))[: self._limit]
+        starts = self._starts[order]
+        text = characters.tobytes().decode("utf-32-le")
+        bounds = zip(starts.tolist(), (starts + self._sizes[order]).tolist(), strict=True)
+        return [text[start:stop] for start, stop in bounds], self._sums[order]
 
 
 def _new_table(size: int) -> tuple[npt.NDArray[Any], ...]:
