@@ -23,7 +23,8 @@ from readings import (
 
 from glmdata.corpus.files import find_files
 from glmdata.corpus.splits import plan_splits
-from glmdata.recipe import CorpusSettings
+from glmdata.recipe import CorpusSettings, NormalizationSettings
+from glmdata.text.normalization import normalizer
 
 
 def test_jsonl_records_carry_place_and_text(tmp_path):
@@ -175,3 +176,14 @@ def test_lines_do_not_depend_on_how_a_file_is_read_in_blocks(size, data):
         ]
 
     assert found(size) == found(1 << 20)
+
+
+DIRTY = ["clean", "干净。", "e\u0301", "a\x00b", "\x00", "a\r\nb", "", " \u3000", "\ufeff标题", "𠮷😀", "각\u11a8"]
+
+
+@given(values=st.lists(st.sampled_from(DIRTY) | st.text(max_size=20).filter(lambda text: text.isprintable())))
+def test_texts_left_at_a_glance_and_texts_normalised_one_by_one_give_the_same_rows(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("glance") / "a.jsonl"
+    path.write_bytes(lines(*values))
+    normalize = normalizer(NormalizationSettings())
+    assert rows(path, normalize=normalize) == rows(path, normalize=lambda text: normalize(text))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmdata.recipe import NormalizationSettings
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import PLAIN_RANGES, normalizer
 
 ANY_TEXT = st.text(st.characters(), max_size=60) | st.text(
     st.sampled_from(
@@ -103,3 +103,51 @@ def test_keep_keeps_everything() -> None:
 
 def test_lone_cr_survives_where_newlines_are_kept() -> None:
     assert normalizer(NormalizationSettings(newlines="keep"))("a\rb\x0bc") == "a\rbc"
+
+
+def test_no_plain_code_point_is_ever_changed_whatever_is_beside_it() -> None:
+    """By Unicode's own properties: none is removed, reordered, decomposed, or composed with one before it."""
+    joins_left = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # the Hangul vowels and finals compose by rule
+    for code in range(0x110000):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            joins_left.add(int(parts[1], 16))
+
+    wrong = [
+        code
+        for first, last in PLAIN_RANGES
+        for code in range(first, last + 1)
+        if is_removed(chr(code))
+        or chr(code) == "\r"
+        or unicodedata.combining(chr(code))
+        or unicodedata.normalize("NFC", chr(code)) != chr(code)
+        or code in joins_left
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("settings", ALL_SETTINGS, ids=lambda s: "-".join(s.model_dump().values()))
+@given(texts=st.lists(ANY_TEXT | st.text(st.sampled_from("aé中한😀。\n\r\u0301\u3099\u11a8\x7f")), max_size=6))
+def test_what_is_left_at_a_glance_stays_as_it_is(settings: NormalizationSettings, texts: list[str]) -> None:
+    texts = [text.encode("utf-8", "ignore").decode() for text in texts]  # lone surrogates have no UTF-8
+    found = normalizer(settings).leaves([text.encode() for text in texts])
+
+    assert found.shape == (len(texts),)
+    assert [text for text, left in zip(texts, found, strict=True) if left and normalizer(settings)(text) != text] == []
+
+
+def test_ordinary_text_is_left_at_a_glance() -> None:
+    texts = [
+        "Clean text.\n\tIndented.",
+        "干净的文本。\n",
+        "naïve café",
+        "",
+        "Москва",
+        "「東京」😀",
+        "bad\x00",
+        "e\u0301",
+        "a\r",
+    ]
+
+    assert normalize.leaves([text.encode() for text in texts]).tolist() == [True] * 6 + [False] * 3

@@ -166,3 +166,15 @@ def test_c13_damaged_parquet_files_never_crash_and_give_reasons(tmp_path):
 def test_arrow_without_a_text_column_is_told(tmp_path):
     pa.ipc.new_file(tmp_path / "a.arrow", pa.schema([("body", pa.string())])).close()
     assert 'no single column "text"; the columns are body' in whole_file(rows(tmp_path / "a.arrow"))["detail"]
+
+
+def test_rows_of_many_small_steps_keep_their_numbers_and_reasons(tmp_path):
+    """Parquet is decoded 32 rows at a time, and those are joined to be worked on."""
+    values = [None if row % 45 == 7 else "" if row % 50 == 9 else f"行 {row}" for row in range(500)]
+    write_parquet(tmp_path / "a.parquet", pa.array(values))
+    found = rows(tmp_path / "a.parquet")
+    assert [row["record"] for row in found] == [*range(500)]
+    assert [row["text"] for row in found] == [value or "" for value in values]
+    bad = [row["record"] for row in found if row["outcome"] == QUARANTINED]
+    assert bad == [row for row, value in enumerate(values) if value is None]
+    assert set(details(found)) == {"text is null"}

@@ -4,7 +4,8 @@ A batch is closed by its content alone (its text's size, its number of rows), so
 was read in blocks.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from glmdata.corpus.documents import DOCUMENT_SCHEMA, WHOLE_FILE, Outcome
 from glmdata.recipe import CorpusSettings
+from glmdata.text.normalization import Normalizer
 
-__all__ = ["MAX_BATCH_RECORDS", "Convert", "DocumentBatches", "RecordGroup", "Refused", "too_long"]
+__all__ = ["MAX_BATCH_RECORDS", "Convert", "DocumentBatches", "RecordGroup", "Refused", "joined", "too_long"]
 
 MAX_BATCH_RECORDS = 65_536
 
@@ -38,6 +40,21 @@ class RecordGroup:
     """int64, as `byte_offset` of the schema."""
     lengths: np.ndarray
     """int64, as `byte_length` of the schema."""
+
+
+def joined(groups: Sequence[RecordGroup]) -> RecordGroup:
+    """Groups that follow each other as one."""
+    if len(groups) == 1:
+        return groups[0]
+    firsts = itertools.accumulate((len(group.texts) for group in groups), initial=0)
+    return RecordGroup(
+        texts=[text for group in groups for text in group.texts],
+        reasons={
+            first + at: why for first, group in zip(firsts, groups, strict=False) for at, why in group.reasons.items()
+        },
+        offsets=np.concatenate([group.offsets for group in groups]),
+        lengths=np.concatenate([group.lengths for group in groups]),
+    )
 
 
 def too_long(length: int) -> str:
@@ -88,28 +105,39 @@ class DocumentBatches:
 
     def _normalized(self, group: RecordGroup) -> tuple[list[bytes], np.ndarray, list[str | None]]:
         """(UTF-8 texts, outcomes uint8, details) of a group."""
-        normalize, limit = self._normalize, self._settings.max_record_bytes
+        limit = self._settings.max_record_bytes
         outcomes = np.zeros(len(group.texts), np.uint8)
         details: list[str | None] = [None] * len(group.texts)
-        texts = []
-        for index, raw in enumerate(group.texts):
-            if raw is None:
+        texts = self._left_alone(group.texts)
+        normalised = []
+        for index, (text, data) in enumerate(zip(group.texts, texts, strict=True)):
+            if text is None:
                 outcomes[index] = Outcome.QUARANTINED
                 details[index] = group.reasons[index]
-                texts.append(b"")
+                normalised.append(b"")
                 continue
-            text = normalize(raw)
+            if data is None:
+                text = self._normalize(text)
+                data = text.encode()
             if not text or text.isspace():
                 outcomes[index] = Outcome.EMPTY
-                texts.append(b"")
-                continue
-            data = text.encode()
-            if len(data) > limit:  # NFC may lengthen a text up to threefold; the bound on memory must hold
+                data = b""
+            elif len(data) > limit:  # NFC may lengthen a text up to threefold; the bound on memory must hold
                 outcomes[index] = Outcome.QUARANTINED
                 details[index] = too_long(len(data)) + " once normalised"
                 data = b""
-            texts.append(data)
-        return texts, outcomes, details
+            normalised.append(data)
+        return normalised, outcomes, details
+
+    def _left_alone(self, texts: Sequence[str | None]) -> list[bytes | None]:
+        """Texts in UTF-8 that normalisation leaves as they are, as far as that is known at a glance."""
+        if not isinstance(self._normalize, Normalizer):
+            return [None] * len(texts)
+        try:
+            encoded = [b"" if text is None else text.encode() for text in texts]
+        except UnicodeEncodeError:  # a lone surrogate, which is no character
+            return [None] * len(texts)
+        return [data if plain else None for data, plain in zip(encoded, self._normalize.leaves(encoded), strict=True)]
 
     def _append(self, texts: list[bytes], details: list[str | None], columns: np.ndarray) -> Iterator[pa.RecordBatch]:
         limit = self._settings.partition_bytes
