@@ -108,26 +108,22 @@ class DocumentBatches:
         limit = self._settings.max_record_bytes
         outcomes = np.zeros(len(group.texts), np.uint8)
         details: list[str | None] = [None] * len(group.texts)
-        texts = self._left_alone(group.texts)
-        normalised = []
-        for index, (text, data) in enumerate(zip(group.texts, texts, strict=True)):
-            if text is None:
+        texts = []
+        for index, (raw, left) in enumerate(zip(group.texts, self._left_alone(group.texts), strict=True)):
+            if raw is None:
                 outcomes[index] = Outcome.QUARANTINED
                 details[index] = group.reasons[index]
-                normalised.append(b"")
+                texts.append(b"")
                 continue
-            if data is None:
-                text = self._normalize(text)
-                data = text.encode()
+            text = raw if left is not None else self._normalize(raw)
+            data = left if left is not None else text.encode()
             if not text or text.isspace():
                 outcomes[index] = Outcome.EMPTY
-                data = b""
             elif len(data) > limit:  # NFC may lengthen a text up to threefold; the bound on memory must hold
                 outcomes[index] = Outcome.QUARANTINED
                 details[index] = too_long(len(data)) + " once normalised"
-                data = b""
-            normalised.append(data)
-        return normalised, outcomes, details
+            texts.append(b"" if outcomes[index] else data)
+        return texts, outcomes, details
 
     def _left_alone(self, texts: Sequence[str | None]) -> list[bytes | None]:
         """Texts in UTF-8 that normalisation leaves as they are, as far as that is known at a glance."""

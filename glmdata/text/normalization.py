@@ -23,7 +23,7 @@ PLAIN_RANGES = (
     *((0x2002, 0x20CF), (0x2190, 0x2328), (0x2460, 0x27FF), (0x2E80, 0x3029), (0x3030, 0x3098), (0x309B, 0x9FFF)),
     *((0xAC00, 0xD7A3), (0xFE30, 0xFE6F), (0xFF01, 0xFFEF), (0x1F000, 0x1FAFF), (0x20000, 0x2EBE0)),
 )
-"""Code points, first and last, of which any text is left as it is: none is removed, and each has NFC_Quick_Check=Yes and
+"""Code points, first and last, of which any text is left as it is: none is removed, each has NFC_Quick_Check=Yes and
 combining class 0, so that nothing beside it matters (Unicode Standard Annex 15, section 9)."""
 _NOT_PLAIN = "[^" + "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in PLAIN_RANGES) + "]"
 
