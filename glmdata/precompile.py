@@ -54,6 +54,7 @@ def _work(taken: Any) -> None:
 
 
 def _rows() -> None:
+    from glmdata.gathering import copy_documents
     from glmdata.infilling.windows import fill_rows
     from glmdata.recipe import Recipe
     from glmdata.tokenization.special import SpecialTokens
@@ -73,6 +74,10 @@ def _rows() -> None:
         seed=0,
         first_sample_id=0,
     )
+    one, size = np.zeros(1, np.int64), np.full(1, 3)
+    lists = [pa.array([[1, 2, 3]], pa.large_list(kind)) for kind in (pa.uint16(), pa.uint32())]
+    buffers = [buffer for column in lists for buffer in (column.offsets.to_numpy(), column.values.to_numpy())]
+    copy_documents(one, one, one, size, one, one, *buffers, np.zeros(3, np.uint16), np.zeros(4, np.int64))
 
 
 def _tokens() -> None:
@@ -85,7 +90,7 @@ def _tokens() -> None:
     tokens, offsets = tokenizer.encode_arrow(pa.array(TEXTS))
     lengths = np.array([len(text.encode()) for text in TEXTS])
     ends = lengths[:-1].astype(np.int32)  # the last text is empty and has none
-    sentence_token_ends(tokenizer, TEXTS, tokens, offsets, lengths, ends, np.array([0, 1, 2, 2]))
+    sentence_token_ends(tokenizer, pa.array(TEXTS), tokens, offsets, lengths, ends, np.array([0, 1, 2, 2]))
 
 
 def _sentences() -> None:
@@ -117,6 +122,7 @@ def _duplicates() -> None:
 GROUPS = (_rows, _tokens, _sentences, _duplicates)
 """Those that take longest first, so that the processes end at about the same time."""
 _MODULES = (
+    "glmdata.gathering",
     "glmdata.infilling.windows",
     "glmdata.tokenization.word_cache",
     "glmdata.tokenization.training_words",

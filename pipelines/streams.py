@@ -7,16 +7,20 @@ whoever wants a stretch reads the documents of its key ranges alone. Nothing is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from glmdata.gathering import copy_documents
 from glmdata.pipelines.engine import Attempt, FileRef
 from glmdata.pipelines.partitions import read_columns
 
 __all__ = ["Limit", "Plan", "Stream", "Stretch", "read_stream", "stretch_of"]
+
+_Lists: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.integer[Any]]]
+"""Offsets and values."""
 
 LONGEST_MOVE = 16
 """A bucket ends at a sentence end that is at most this part of a bucket away; a longer sentence is cut, as rows cut it,
@@ -153,53 +157,58 @@ def _piece(
     stream = read_stream(attempt, tokens, language, low, high)
     taken = _taken(stream, limit)
     begins = cumulative[low] + np.cumsum(stream.lengths) - stream.lengths
-    lists = {source: _lists(read_columns(attempt, tokens[source])) for source in set(stream.sources.tolist())}
-    places = list(zip(stream.sources.tolist(), stream.rows.tolist(), strict=True))
-
-    def tokens_of(place: int) -> npt.NDArray[Any]:
-        source, row = places[place]
-        offsets, values = lists[source][0]
-        return values[offsets[row] : offsets[row + 1]]
-
-    def sentence_ends(place: int) -> npt.NDArray[np.int64]:
-        source, row = places[place]
-        offsets, values = lists[source][1]
-        return values[offsets[row] : offsets[row + 1]].astype(np.int64)
+    lists = {source: _lists(read_columns(attempt, tokens[source])) for source in np.unique(stream.sources).tolist()}
 
     def at_sentence(position: int) -> int:
         """The last sentence end at or before a position, if it is near; the buckets on both sides find the same."""
         place = int(np.searchsorted(begins, position, "right")) - 1
         if place < 0 or position >= begins[place] + taken[place]:
             return position
-        ends = sentence_ends(place)
+        (offsets, values), row = lists[stream.sources[place]][1], stream.rows[place]
+        ends = values[offsets[row] : offsets[row + 1]]
         before = int(np.searchsorted(ends, position - begins[place], "right"))
         found = int(begins[place] + (ends[before - 1] if before else 0))
         return found if position - found <= bucket_tokens // LONGEST_MOVE else position
 
     start, stop = at_sentence(start), at_sentence(stop)
     chosen = np.flatnonzero(np.minimum(begins + taken, stop) > np.maximum(begins, start))
-    parts, ends, offsets = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], [0]
-    for place in chosen.tolist():
-        first, last = max(0, start - begins[place]), min(taken[place], stop - begins[place])
-        parts.append(tokens_of(place)[first:last])
-        found = sentence_ends(place)
-        found = found[(found > first) & (found < last)]
-        ends.append(np.append(found, last) - first + offsets[-1])
-        offsets.append(offsets[-1] + int(last - first))
-    final = chosen[-1] if len(chosen) else None
+    firsts, lasts = np.maximum(0, start - begins[chosen]), np.minimum(taken[chosen], stop - begins[chosen])
+    joined, offsets, ends = _gathered(lists, stream.sources[chosen], stream.rows[chosen], firsts, lasts)
     return Stretch(
-        tokens=np.concatenate(parts),
-        offsets=np.array(offsets, np.int64),
-        sentence_ends=np.concatenate(ends),
+        tokens=joined,
+        offsets=offsets,
+        sentence_ends=ends,
         ids=[stream.ids[place] for place in chosen],
-        continued=bool(len(chosen) and begins[chosen[0]] < start),
-        complete=bool(final is None or min(taken[final], stop - begins[final]) == stream.lengths[final]),
+        continued=bool(len(chosen) and firsts[0] > 0),
+        complete=bool(not len(chosen) or lasts[-1] == stream.lengths[chosen[-1]]),
     )
 
 
-def _lists(columns: pa.RecordBatch) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
-    """Offsets and values of the tokens and of the sentence ends: a slice of numpy's takes a tenth of Arrow's time."""
-    return [(columns[name].offsets.to_numpy(), columns[name].values.to_numpy()) for name in ("tokens", "sentence_ends")]
+def _gathered(
+    lists: dict[int, tuple[_Lists, _Lists]],
+    sources: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    firsts: npt.NDArray[np.int64],
+    lasts: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tokens [first, last) of some documents joined, offsets of the documents in them, and their sentence ends."""
+    offsets = np.concatenate([[0], np.cumsum(lasts - firsts)])
+    rooms = np.ones(len(rows), np.int64)
+    mine = {source: np.flatnonzero(sources == source) for source in lists}
+    for source, (_, (end_offsets, _)) in lists.items():
+        rooms[mine[source]] += end_offsets[rows[mine[source]] + 1] - end_offsets[rows[mine[source]]]
+    slots = np.cumsum(rooms) - rooms
+    dtype = next((values.dtype for (_, values), _ in lists.values()), np.dtype(np.uint16))
+    tokens, ends = np.empty(offsets[-1], dtype), np.full(rooms.sum(), -1, np.int64)
+    for source, (token_lists, end_lists) in lists.items():
+        copy_documents(mine[source], rows, firsts, lasts, offsets, slots, *token_lists, *end_lists, tokens, ends)
+    return tokens, offsets, ends[ends >= 0]
+
+
+def _lists(columns: pa.RecordBatch) -> tuple[_Lists, _Lists]:
+    """Offsets and values of the tokens and of the sentence ends of all documents of a file."""
+    tokens, ends = columns["tokens"], columns["sentence_ends"]
+    return (tokens.offsets.to_numpy(), tokens.values.to_numpy()), (ends.offsets.to_numpy(), ends.values.to_numpy())
 
 
 def _joined(pieces: Sequence[Stretch]) -> Stretch:

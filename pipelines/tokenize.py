@@ -254,12 +254,11 @@ def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[s
 
 def _encoded(tokenizer: Tokenizer, texts: pa.StringArray) -> dict[str, pa.Array]:
     """Columns of some documents: length, characters, tokens, sentence_ends."""
-    strings = texts.to_pylist()
     tokens, offsets = tokenizer.encode_arrow(texts)
     lengths = np.diff(offsets)
     characters = np.where(lengths > 0, pc.utf8_length(texts).to_numpy(), 0).astype(np.int64)
     byte_lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
-    ends, end_offsets = sentence_token_ends(tokenizer, strings, tokens, offsets, byte_lengths, *sentence_ends(texts))
+    ends, end_offsets = sentence_token_ends(tokenizer, texts, tokens, offsets, byte_lengths, *sentence_ends(texts))
     return {
         "length": pa.array(lengths),
         "characters": pa.array(characters),

@@ -154,7 +154,7 @@ def aligned(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     sizes = np.array([len(text.encode()) for text in texts], np.int64)
     tokens = np.concatenate(encoded)
-    ends, starts = sentence_token_ends(tokenizer, texts, tokens, offsets, sizes, *sentence_ends(array))
+    ends, starts = sentence_token_ends(tokenizer, array, tokens, offsets, sizes, *sentence_ends(array))
     return [ends[a:b].tolist() for a, b in itertools.pairwise(starts)]
 
 

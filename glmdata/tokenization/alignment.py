@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from glmdata.kernels import njit
 from glmdata.tokenization.tokenizer import Tokenizer
@@ -42,7 +43,7 @@ def _align(tokens, offsets, pieces, prefix, byte_lengths, ends, end_offsets, out
 
 def sentence_token_ends(
     tokenizer: Tokenizer,
-    texts: list[str],
+    texts: pa.StringArray,
     tokens: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     byte_lengths: npt.NDArray[np.int64],
@@ -53,7 +54,7 @@ def sentence_token_ends(
 
     Args:
         tokenizer: gives the bytes of each piece, and the alignment where those do not add up.
-        texts: the documents.
+        texts: the documents, without nulls.
         tokens: their ids, joined; document i has tokens[offsets[i]:offsets[i + 1]].
         offsets: int64[documents + 1].
         byte_lengths: UTF-8 bytes of each document.
@@ -79,7 +80,7 @@ def sentence_token_ends(
     for document in range(count):
         found = out[out_offsets[document] : out_offsets[document + 1]]
         if not aligned[document]:
-            token_ends = tokenizer.piece_ends(texts[document])
+            token_ends = tokenizer.piece_ends(texts[document].as_py())
             leads = tokenizer.piece_leads[tokens[offsets[document] : offsets[document + 1]]]
             begins = np.concatenate([[0], token_ends])[:-1] + leads
             places = ends[end_offsets[document] : end_offsets[document + 1]]
