@@ -45,7 +45,7 @@ from glmdata.corpus.splits import plan_splits
 from glmdata.dedupe.minhash import sign_texts
 from glmdata.dedupe.shingles import shingle_sets
 from glmdata.recipe import DedupeSettings, Recipe
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
 STAGES = ("sign", "gather", "match", "verify", "spread", "large", "small", "route", "settle")
 COMPARED = ("kept", "balance", "exact_duplicate", "near_duplicate", "too_short", "contaminated")
@@ -118,7 +118,7 @@ def load() -> float:
 def read_corpus(folder: Path) -> tuple[list[str], pa.StringArray]:
     """File and text, normalised, of each record, in the order of the ledger."""
     settings, uris, texts = Recipe().corpus, list[str](), []
-    normalize = normalizer(Recipe().normalization)
+    normalize = Normalizer(Recipe().normalization)
     for split in plan_splits(find_files([str(folder.absolute())]).files, settings):
         for batch in read_split(split, settings, normalize):
             uris += [split.uri] * batch.num_rows

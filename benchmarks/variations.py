@@ -18,7 +18,7 @@ from glmdata.corpus.readers import read_split
 from glmdata.corpus.splits import plan_splits
 from glmdata.recipe import Recipe
 from glmdata.text.language import identify_array
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 from glmdata.text.sentences import split_sentences
 
 __all__ = ["Sentences"]
@@ -33,7 +33,7 @@ class Sentences:
 
     def __init__(self, corpus: Path) -> None:
         recipe = Recipe()
-        normalize = normalizer(recipe.normalization)
+        normalize = Normalizer(recipe.normalization)
         self._pools: dict[str, list[str]] = {code: [] for code in LANGUAGES}
         self._documents: list[tuple[str, int]] = []
         for split in plan_splits(find_files([str(corpus)]).files, recipe.corpus):

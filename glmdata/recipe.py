@@ -149,13 +149,14 @@ def render_recipe(recipe: Recipe) -> str:
 
 
 def _rendered(section: Section, indent: str) -> Iterator[str]:
+    meanings = section.meanings()
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             yield f"\n{indent}{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"
             yield from _rendered(value, indent + "  ")
             continue
-        for line in (field.description or "").splitlines():
+        for line in meanings.get(name, "").splitlines():
             yield f"{indent}# {line}"
         choices = (
             f"  # {' | '.join(map(str, get_args(field.annotation)))}" if get_origin(field.annotation) is Literal else ""

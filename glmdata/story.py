@@ -19,7 +19,7 @@ from glmdata.ledger import Entry, Ledger, Refusal
 from glmdata.recipe import DedupeSettings, Recipe
 from glmdata.remote import without_secrets
 from glmdata.shards.holding import rows_holding
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
 __all__ = ["Corpus", "Similarity", "Story", "similarity", "tell"]
 
@@ -83,7 +83,7 @@ class Corpus:
         file = self._file(entry.uri)
         if file is None:
             return None
-        normalize = normalizer(self._recipe.normalization)
+        normalize = Normalizer(self._recipe.normalization)
         convert = readable(self._recipe.finetune, normalize)
         try:
             text = read_text(file, entry.record, self._recipe.corpus, normalize, convert)

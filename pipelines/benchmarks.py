@@ -20,7 +20,7 @@ from glmdata.errors import InputError
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import read_columns, write_columns
 from glmdata.recipe import NormalizationSettings, Recipe
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
 __all__ = ["BenchmarkIndex", "OpenIndex", "index_benchmarks", "open_index"]
 
@@ -108,7 +108,7 @@ def index_files(arguments: BenchmarkArguments, attempt: Attempt) -> dict[str, An
 
 def _parts(arguments: BenchmarkArguments, record_files: list[int], record_numbers: list[int]) -> Iterator[IndexedTexts]:
     """Grams of TEXT_PER_STEP at a time; the records met are added to the lists."""
-    normalize = normalizer(arguments.normalization)
+    normalize = Normalizer(arguments.normalization)
     texts: list[str] = []
     owners: list[int] = []
     held = 0

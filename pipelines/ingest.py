@@ -21,7 +21,7 @@ from glmdata.corpus.splits import TO_THE_END, Split, plan_splits
 from glmdata.pipelines.engine import Attempt, Engine, Job
 from glmdata.pipelines.partitions import Partition, Segment, write_batches
 from glmdata.recipe import CorpusSettings, FinetuneSettings, NormalizationSettings, Recipe
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
 __all__ = ["ingest"]
 
@@ -131,7 +131,7 @@ def _partitions(arguments: IngestArguments, told: list[dict[str, Any]]) -> Itera
         held_bytes = 0
         return joined
 
-    normalize = normalizer(arguments.normalization)
+    normalize = Normalizer(arguments.normalization)
     convert = converter(arguments.finetune, normalize)
     for place, split in enumerate(arguments.splits):
         for batch in read_split(split, arguments.corpus, normalize, convert):

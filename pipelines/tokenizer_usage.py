@@ -13,7 +13,7 @@ from glmdata.errors import InputError
 from glmdata.recipe import Recipe
 from glmdata.storage import absolute
 from glmdata.text.language import identify_array
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 from glmdata.tokenization import Tokenizer
 from glmdata.tokenization.usage import Usage, token_usage
 
@@ -52,7 +52,7 @@ def _head(split: Split, max_bytes: int, recipe: Recipe) -> pa.Array:
     parts = [pa.array([], pa.string())]
     size = 0
     settings = recipe.corpus.model_copy(update={"partition_bytes": MIN_SPLIT_BYTES})  # read in small batches
-    for batch in read_split(split, settings, normalizer(recipe.normalization)):
+    for batch in read_split(split, settings, Normalizer(recipe.normalization)):
         texts = batch["text"]
         texts = texts.filter(pc.greater(pc.binary_length(texts), 0))
         sizes = pc.cumulative_sum(pc.cast(pc.binary_length(texts), pa.int64())).to_numpy()

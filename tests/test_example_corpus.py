@@ -20,7 +20,7 @@ from glmdata.corpus.readers import read_split
 from glmdata.corpus.splits import plan_splits
 from glmdata.recipe import Recipe
 from glmdata.text.language import identify
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CORPUS = EXAMPLES / "corpus"
@@ -44,7 +44,7 @@ def records() -> list[tuple[str, int, str, str]]:
     recipe = Recipe()
     found = []
     for split in plan_splits(find_files([str(CORPUS)]).files, recipe.corpus):
-        for batch in read_split(split, recipe.corpus, normalizer(recipe.normalization)):
+        for batch in read_split(split, recipe.corpus, Normalizer(recipe.normalization)):
             for row in batch.to_pylist():
                 found.append((split.uri, row["record"], Outcome(row["outcome"]).label, row["text"]))
     return found

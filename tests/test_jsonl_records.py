@@ -24,7 +24,7 @@ from readings import (
 from glmdata.corpus.files import find_files
 from glmdata.corpus.splits import plan_splits
 from glmdata.recipe import CorpusSettings, NormalizationSettings
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
 
 def test_jsonl_records_carry_place_and_text(tmp_path):
@@ -185,5 +185,5 @@ DIRTY = ["clean", "干净。", "e\u0301", "a\x00b", "\x00", "a\r\nb", "", " \u30
 def test_texts_left_at_a_glance_and_texts_normalised_one_by_one_give_the_same_rows(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("glance") / "a.jsonl"
     path.write_bytes(lines(*values))
-    normalize = normalizer(NormalizationSettings())
+    normalize = Normalizer(NormalizationSettings())
     assert rows(path, normalize=normalize) == rows(path, normalize=lambda text: normalize(text))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmdata.recipe import NormalizationSettings
-from glmdata.text.normalization import PLAIN_RANGES, normalizer
+from glmdata.text.normalization import PLAIN_RANGES, Normalizer
 
 ANY_TEXT = st.text(st.characters(), max_size=60) | st.text(
     st.sampled_from(
@@ -20,7 +20,7 @@ ALL_SETTINGS = [
     for newlines in ("lf", "keep")
     for controls in ("remove", "keep")
 ]
-normalize = normalizer(NormalizationSettings())
+normalize = Normalizer(NormalizationSettings())
 
 
 def is_removed(character: str) -> bool:
@@ -47,7 +47,7 @@ def plain(text: str, settings: NormalizationSettings) -> str:
 def test_every_code_point_is_kept_or_removed_as_the_unicode_properties_say() -> None:
     """Each of the 1,114,112 code points on its own, between letters."""
     settings = NormalizationSettings(unicode_form="none", newlines="keep")
-    keep = normalizer(settings)
+    keep = Normalizer(settings)
 
     wrong = [code for code in range(0x110000) if (len(keep(f"é{chr(code)}x")) == 2) != is_removed(chr(code))]
 
@@ -57,10 +57,10 @@ def test_every_code_point_is_kept_or_removed_as_the_unicode_properties_say() -> 
 @pytest.mark.parametrize("settings", ALL_SETTINGS, ids=lambda s: "-".join(s.model_dump().values()))
 @given(text=ANY_TEXT)
 def test_the_result_equals_the_plain_code_and_is_stable(settings: NormalizationSettings, text: str) -> None:
-    once = normalizer(settings)(text)
+    once = Normalizer(settings)(text)
 
     assert once == plain(text, settings)
-    assert normalizer(settings)(once) == once
+    assert Normalizer(settings)(once) == once
 
 
 @given(ANY_TEXT)
@@ -98,11 +98,11 @@ def test_keep_keeps_everything() -> None:
     text = "\ufeffa\r\nb\rc\x00\x85\ufffe\ud800e\u0301"
     settings = NormalizationSettings(unicode_form="none", newlines="keep", control_characters="keep")
 
-    assert normalizer(settings)(text) is text
+    assert Normalizer(settings)(text) is text
 
 
 def test_lone_cr_survives_where_newlines_are_kept() -> None:
-    assert normalizer(NormalizationSettings(newlines="keep"))("a\rb\x0bc") == "a\rbc"
+    assert Normalizer(NormalizationSettings(newlines="keep"))("a\rb\x0bc") == "a\rbc"
 
 
 def test_no_plain_code_point_is_ever_changed_whatever_is_beside_it() -> None:
@@ -131,10 +131,10 @@ def test_no_plain_code_point_is_ever_changed_whatever_is_beside_it() -> None:
 @given(texts=st.lists(ANY_TEXT | st.text(st.sampled_from("aé中한😀。\n\r\u0301\u3099\u11a8\x7f")), max_size=6))
 def test_what_is_left_at_a_glance_stays_as_it_is(settings: NormalizationSettings, texts: list[str]) -> None:
     texts = [text.encode("utf-8", "ignore").decode() for text in texts]  # lone surrogates have no UTF-8
-    found = normalizer(settings).leaves([text.encode() for text in texts])
+    found = Normalizer(settings).leaves([text.encode() for text in texts])
 
     assert found.shape == (len(texts),)
-    assert [text for text, left in zip(texts, found, strict=True) if left and normalizer(settings)(text) != text] == []
+    assert [text for text, left in zip(texts, found, strict=True) if left and Normalizer(settings)(text) != text] == []
 
 
 def test_ordinary_text_is_left_at_a_glance() -> None:

@@ -25,11 +25,11 @@ from glmdata.shards.invariants import broken_rules
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
 from glmdata.story import tell
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 from glmdata.tokenization import Tokenizer
 from glmdata.tokenization.training import train_tokenizer
 
-NORMALIZE = normalizer(NormalizationSettings())
+NORMALIZE = Normalizer(NormalizationSettings())
 PAIRS = 160
 TIES = 3
 

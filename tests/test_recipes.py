@@ -8,9 +8,11 @@ from progress import Stops
 
 from glmdata.pipelines.build import Built, build
 from glmdata.pipelines.executors import choose_executor
-from glmdata.recipe import load_recipe, parse_fields, recipe_names, render_recipe
+from glmdata.recipe import Recipe, Section, load_recipe, parse_fields, recipe_names, render_recipe
 from glmdata.shards.reader import Shards
 from glmdata.shards.verify import verify
+from glmdata.training.finetune_settings import FinetuneSettings
+from glmdata.training.settings import TrainSettings
 
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
 PRETRAINING = ("chatglm-6b", "glm", "glm-10b-chinese", "glm-130b")
@@ -37,6 +39,24 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
 
 def test_there_are_no_others() -> None:
     assert recipe_names() == sorted(NAMES)
+
+
+@pytest.mark.parametrize("section", [Recipe, *Section.__subclasses__(), TrainSettings, FinetuneSettings])
+def test_every_setting_says_what_it_means(section: type[Section]) -> None:
+    plain = {name for name, field in section.model_fields.items() if not _is_section(field.annotation)}
+    meanings = section.meanings()
+    assert sorted(plain - {*meanings}) == []
+    assert all(text and text == text.strip() for text in meanings.values())
+
+
+def test_a_meaning_is_printed_above_its_setting() -> None:
+    printed = render_recipe(load_recipe("glm")).splitlines()
+    place = printed.index("sequence_length: 512")
+    assert f"# {Recipe.meanings()['sequence_length']}" == printed[place - 1]
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,9 +16,9 @@ from glmdata.corpus.readers import read_split
 from glmdata.corpus.records import converter, example_of
 from glmdata.corpus.splits import plan_splits
 from glmdata.recipe import CorpusSettings, FinetuneSettings, NormalizationSettings
-from glmdata.text.normalization import normalizer
+from glmdata.text.normalization import Normalizer
 
-NORMALIZE = normalizer(NormalizationSettings())
+NORMALIZE = Normalizer(NormalizationSettings())
 SFT = FinetuneSettings(task="sft")
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from glmdata.recipe import NormalizationSettings
 
-__all__ = ["PLAIN_RANGES", "Normalizer", "normalizer"]
+__all__ = ["PLAIN_RANGES", "Normalizer"]
 
 PLAIN_RANGES = (
     *((0x09, 0x0A), (0x20, 0x7E), (0xA0, 0x02FF), (0x0391, 0x03CE), (0x0400, 0x0482), (0x048A, 0x052F)),
@@ -65,11 +65,6 @@ class Normalizer:
         joined = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets), pa.py_buffer(b"".join(texts)))
         found: npt.NDArray[np.bool_] = pc.match_substring_regex(joined, _NOT_PLAIN).to_numpy(zero_copy_only=False)
         return ~found
-
-
-def normalizer(settings: NormalizationSettings) -> Normalizer:
-    """What normalises texts as `settings` say."""
-    return Normalizer(settings)
 
 
 def _has_removed(text: str) -> bool:
