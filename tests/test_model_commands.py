@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,7 @@ def test_what_cannot_be_done_is_said_in_a_line(made, tmp_path, monkeypatch, caps
         (("quantize", model, "--bits", 8, "--out", tmp_path / "b", "--holdout", 3), 2, "--shards"),
         (("quantize", model, "--bits", 8, "--out", tmp_path / "int8"), 1, "exists already"),
     ]
+    monkeypatch.setattr("sys.meta_path", [*sys.meta_path])  # a command hides libraries that later tests import
     for arguments, code, words in cases:
         monkeypatch.setattr("sys.argv", ["glmdata", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:  # in this process: sixteen starts would take a minute
