@@ -211,7 +211,14 @@ class _Part:
 
     def tables(self, columns: list[str], condition: pc.Expression | None) -> Iterator[pa.Table]:
         """As `to_table`, in pieces; no more than two of them are in memory."""
-        options = {"batch_size": TABLE_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
+        # Without these Arrow fetches the columns of the whole file before it gives the first rows.
+        scan = ds.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
+        options = {
+            "batch_size": TABLE_ROWS,
+            "batch_readahead": 1,
+            "fragment_readahead": 1,
+            "fragment_scan_options": scan,
+        }
         batches = self._tell(self._dataset.to_batches, columns=columns, filter=condition, **options)
         while (batch := self._tell(next, batches, None)) is not None:
             yield pa.Table.from_batches([batch])
