@@ -16,8 +16,9 @@ from glmdata.balance import quotas
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job
 from glmdata.pipelines.partitions import read_columns, write_columns
 from glmdata.pipelines.streams import Limit, Plan, Stream, read_stream
-from glmdata.pipelines.tokenize import ORDER_BINS, loaded_tokenizer
+from glmdata.pipelines.tokenize import ORDER_BINS
 from glmdata.recipe import BalanceSettings, Recipe
+from glmdata.tokenization import Tokenizer
 from glmdata.tokenization.alignment import character_ends
 
 __all__ = ["balance"]
@@ -163,7 +164,7 @@ def _within(
     if arguments.settings.unit == "token":
         counted = np.arange(1, stream.lengths[document] + 1)
     else:
-        tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
+        tokenizer = Tokenizer.load(attempt.input(arguments.tokenizer))
         ids = columns["tokens"][row].values.to_numpy()
         counted = character_ends(tokenizer, ids, int(stream.characters[document]))
     most = int(np.searchsorted(counted, quota, "right"))

@@ -18,7 +18,7 @@ from glmdata.corpus.examples import parse_example, plain_text
 from glmdata.infilling.contexts import Codec, Row, rows_of
 from glmdata.pipelines.engine import Attempt, Engine, FileRef, Job, Result
 from glmdata.pipelines.partitions import Partition, joined_columns, read_documents, row_pieces, write_columns
-from glmdata.pipelines.tokenize import loaded_tokenizer, order_keys
+from glmdata.pipelines.tokenize import order_keys
 from glmdata.recipe import FinetuneSettings, Recipe
 from glmdata.text.language import identify_columns
 from glmdata.tokenization import Tokenizer
@@ -67,7 +67,7 @@ def encode(engine: Engine, partitions: Sequence[Partition], model: FileRef, reci
 
 def encode_partition(arguments: EncodeArguments, attempt: Attempt) -> dict[str, Any]:
     """Encode the records of a partition. Writes tokens.arrow (a row a row) and records.arrow (a row a record)."""
-    tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
+    tokenizer = Tokenizer.load(attempt.input(arguments.tokenizer))
     documents = read_documents(attempt, arguments.partition)
     outcomes = np.array(documents["outcome"])
     alive = np.flatnonzero(outcomes == Outcome.KEPT)

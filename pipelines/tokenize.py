@@ -8,7 +8,6 @@ tokenize  a partition -> tokens of its survivors, ordered by language and order 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -151,24 +150,6 @@ def tokenize(
     return [result.files["tokens.arrow"] for result in results], [result.files["bins.arrow"] for result in results]
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A tokenizer file, known by its digest; where it lies differs from job to job."""
-
-    digest: str
-    path: str = field(compare=False)
-
-
-def loaded_tokenizer(attempt: Attempt, file: FileRef) -> Tokenizer:
-    """A build's tokenizer, once a process: loading takes 30 to 80 ms, a small partition less."""
-    return _loaded(_Model(file.xxh3, attempt.input(file)))
-
-
-@lru_cache(maxsize=2)
-def _loaded(model: _Model) -> Tokenizer:
-    return Tokenizer.load(model.path)
-
-
 def order_keys(hash_high: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
     """The order of documents in the build: their content hash, scrambled by the seed; file names have no part."""
     return _scramble(np.ascontiguousarray(hash_high), purpose_key(seed, "document order"))
@@ -225,7 +206,7 @@ def keep(arguments: KeepArguments, attempt: Attempt) -> dict[str, Any]:
 
 def tokenize_partition(arguments: TokenizeArguments, attempt: Attempt) -> dict[str, Any]:
     """Encode the survivors of a partition. Writes tokens.arrow (a row a document) and bins.arrow."""
-    tokenizer = loaded_tokenizer(attempt, arguments.tokenizer)
+    tokenizer = Tokenizer.load(attempt.input(arguments.tokenizer))
     signs = read_columns(attempt, arguments.signs)
     rows = surviving_rows(attempt, signs, arguments.duplicates, arguments.partition.number)
     codes = {code: place for place, code in enumerate(arguments.languages)}

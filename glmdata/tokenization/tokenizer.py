@@ -9,8 +9,8 @@ line ends, because its lattice takes 16 bytes and more a character.
 import functools
 import itertools
 import threading
-import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,7 @@ MAX_MODEL_BYTES = 1 << 28
 NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 """`normalizer_spec { add_dummy_prefix: false }` of SentencePiece's ModelProto. Protocol buffers that are joined are
 merged, so a model followed by this is the same model without the prefix: for the inner parts of a text."""
-_loading = threading.Lock()
-_loaded: "weakref.WeakValueDictionary[bytes, Tokenizer]" = weakref.WeakValueDictionary()
-"""Digest of a model -> its tokenizer, as long as somebody has it."""
+_LOADING = threading.Lock()
 
 
 class Tokenizer:
@@ -75,7 +73,7 @@ class Tokenizer:
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a `.model` file, by path or URI. Raises InputError, naming the file, for anything else.
 
-        Who loads the same model again shares the tokenizer; it takes 30 to 80 ms to make.
+        The same model is loaded once a process, which takes 30 to 80 ms, more than a small partition does.
         """
         remote = Remote(str(path)) if is_remote(path) else None
         path = remote.name if remote else path
@@ -90,12 +88,8 @@ class Tokenizer:
             raise InputError(f"{path}: no such tokenizer file; leave --tokenizer out to have one trained") from None
         except OSError as error:
             raise InputError(f"{path}: the tokenizer cannot be read: {error.strerror}") from None
-        with _loading:
-            digest = xxhash.xxh3_128_digest(data)
-            found = _loaded.get(digest)
-            if found is None:
-                found = _loaded[digest] = cls(data, str(path))
-            return found
+        with _LOADING:  # a second thread waits for the first instead of loading its own
+            return _made(_Source(data, str(path)))
 
     @property
     def piece_kinds(self) -> npt.NDArray[np.uint8]:
@@ -336,3 +330,16 @@ def _chunks(text: str) -> list[str]:
         start = cut
     chunks.append(text[start:])
     return chunks
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A serialised model, which alone decides what is equal, and where it was found."""
+
+    model: bytes
+    name: str = field(compare=False)
+
+
+@functools.lru_cache(maxsize=2)
+def _made(source: _Source) -> Tokenizer:
+    return Tokenizer(source.model, source.name)
